@@ -1,0 +1,13 @@
+import { defineConfig, type ViteUserConfigExport } from "vitest/config";
+
+const config: ViteUserConfigExport = defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    // Two cores: more workers than that only make anvil and the store miss their turns.
+    maxWorkers: 2,
+  },
+});
+
+export default config;
