@@ -19,6 +19,7 @@ export const reasonNames = [
   "BAD_MEMBERS",
   "BAD_KIND",
   "TOO_LARGE",
+  "MALFORMED",
 ] as const;
 
 export type Reason = (typeof reasonNames)[number];

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @notice One entry of a relay. `data` is the ABI encoding of the statement's fields in the order of its EIP-712
+/// type (without a leading offset), except:
+/// - RECEIPTS: `data` is (task, notice, outcome), `signatures` is n 65-byte signatures, whose authors are recovered;
+/// - WITHDRAW: `data` is the notice's own fields, from which the contract computes the notice's id and its sender.
+struct Item {
+    uint8 kind;
+    bytes data;
+    bytes signatures;
+}
+
+/// @notice A place in a task's roster.
+struct Member {
+    address account;
+    bool active;
+}
+
+/// @dev What an Item may be. Their EIP-712 types are in Statements.sol.
+library Kind {
+    uint8 internal constant OPEN = 0;
+    uint8 internal constant ADMIT = 1;
+    uint8 internal constant EXPEL = 2;
+    uint8 internal constant NOTICE = 3;
+    uint8 internal constant RECEIPTS = 4;
+    uint8 internal constant WALLET_RECEIPT = 5;
+    uint8 internal constant WITHDRAW = 6;
+    uint8 internal constant MESSAGE = 7;
+}
+
+/// @dev What a recipient may say about a notice.
+library Outcome {
+    uint8 internal constant VERIFIED = 1;
+    uint8 internal constant CORRUPT = 2;
+    uint8 internal constant TOO_LARGE = 3;
+    uint8 internal constant REFUSED = 4;
+}
+
+/// @dev Why a statement was skipped. A simulated relay returns them, a mined one emits them in Skipped.
+library Reason {
+    uint8 internal constant OK = 0;
+    /// @dev This very statement is on the chain already (found out before its signature is looked at).
+    uint8 internal constant DUPLICATE = 1;
+    /// @dev The block's timestamp is past the deadline.
+    uint8 internal constant EXPIRED = 2;
+    uint8 internal constant BAD_SIGNATURE = 3;
+    /// @dev The author was never a member of the task.
+    uint8 internal constant UNKNOWN_MEMBER = 4;
+    /// @dev The author was a member once.
+    uint8 internal constant EXPELLED = 5;
+    uint8 internal constant UNKNOWN_TASK = 6;
+    /// @dev There is no such notice in this task on the author's page.
+    uint8 internal constant UNKNOWN_NOTICE = 7;
+    uint8 internal constant STALE_ROSTER = 8;
+    uint8 internal constant FUTURE_ROSTER = 9;
+    /// @dev Answered otherwise, withdrawn, or never a recipient.
+    uint8 internal constant NOT_OUTSTANDING = 10;
+    /// @dev Another Open has taken this owner and salt.
+    uint8 internal constant TASK_EXISTS = 11;
+    /// @dev No recipient, or bits above the page's 104.
+    uint8 internal constant BAD_RECIPIENTS = 12;
+    /// @dev A bit for an index that nobody has yet.
+    uint8 internal constant UNKNOWN_RECIPIENT = 13;
+    /// @dev More than 30 days ahead.
+    uint8 internal constant BAD_DEADLINE = 14;
+    uint8 internal constant BAD_OUTCOME = 15;
+    /// @dev None, more than 256, or the zero address among them.
+    uint8 internal constant BAD_MEMBERS = 16;
+    uint8 internal constant BAD_KIND = 17;
+    /// @dev A message's payload is over 4096 bytes.
+    uint8 internal constant TOO_LARGE = 18;
+    /// @dev `data` is not the canonical ABI encoding of the kind's fields.
+    uint8 internal constant MALFORMED = 19;
+}
+
+/// @title Waybill: signed statements about large payloads that travel elsewhere
+/// @notice Anybody may relay anything: every statement carries its author's EIP-712 signature, `msg.sender` means
+/// nothing, and nothing can be changed or paused.
+///
+/// A task's events form one line: `seq` is 1 in its first event and rises by exactly 1, `prevBlock` is the block of
+/// the event before (0 for the first). Only an applied statement moves them. Events carry the signatures, so that a
+/// reader who got them from somebody else can check their authors.
+///
+/// A statement's id is keccak256(abi.encode(EIP-712 struct hash, author)); the author of a notice, withdrawal or
+/// message is its sender, of an opening or roster change the task's owner. A notice's id is its statement id.
+interface IWaybill {
+    /// @notice A wallet's signature cannot be judged with the gas left. The relay reverts as a whole, because a skip
+    /// would blame the wallet for the relayer's thrift.
+    error NotEnoughGas();
+
+    event Opened(
+        bytes32 indexed task,
+        uint64 seq,
+        uint64 prevBlock,
+        address owner,
+        bytes32 salt,
+        address[] members,
+        bytes signature
+    );
+
+    /// @param members As signed: those that were active already, and repeats, got no index.
+    event Admitted(
+        bytes32 indexed task, uint64 seq, uint64 prevBlock, uint32 roster, address[] members, bytes signature
+    );
+
+    /// @param members As signed: those that were not active have stayed so.
+    event Expelled(
+        bytes32 indexed task, uint64 seq, uint64 prevBlock, uint32 roster, address[] members, bytes signature
+    );
+
+    event Noticed(
+        bytes32 indexed task,
+        uint64 seq,
+        uint64 prevBlock,
+        address sender,
+        uint16 page,
+        uint256 recipients,
+        bytes32 transfer,
+        bytes32 manifest,
+        uint48 deadline,
+        bytes signature
+    );
+
+    /// @param signatures The accepted ones, 65 bytes each, in the order in which they took effect.
+    event Receipts(
+        bytes32 indexed task, uint64 seq, uint64 prevBlock, bytes32 notice, uint8 outcome, bytes signatures
+    );
+
+    event WalletReceipt(
+        bytes32 indexed task,
+        uint64 seq,
+        uint64 prevBlock,
+        bytes32 notice,
+        uint8 outcome,
+        address account,
+        bytes signature
+    );
+
+    event Withdrawn(bytes32 indexed task, uint64 seq, uint64 prevBlock, bytes32 notice, bytes signature);
+
+    event Posted(
+        bytes32 indexed task,
+        uint64 seq,
+        uint64 prevBlock,
+        address sender,
+        uint16 page,
+        uint256 recipients,
+        bytes32 kind,
+        bytes payload,
+        bytes32 salt,
+        uint48 deadline,
+        bytes signature
+    );
+
+    /// @notice A statement had no effect. Belongs to no task.
+    /// @param id The statement's id; zero when its author or its task is unknown, or it could not be read.
+    event Skipped(bytes32 indexed id, uint8 reason);
+
+    /// @notice Applies the items in order. A statement that may not take effect is skipped and never affects another.
+    /// @dev Reverts only if the items themselves are no ABI encoding, or with NotEnoughGas.
+    /// @return results For every item its reason code, 0 when applied; for RECEIPTS one code per signature (a single
+    /// MALFORMED or BAD_SIGNATURE if `data` can't be read, or the signatures aren't a positive multiple of 65 bytes).
+    function relay(Item[] calldata items) external returns (uint8[][] memory results);
+
+    /// @notice An account in a task. Its index is the newest that it got.
+    /// @return index Its place; `index / 104` is its page and `index % 104` its bit there.
+    /// @return active Whether its statements count now.
+    /// @return known Whether it was ever enrolled; otherwise the index says nothing.
+    function member(bytes32 task, address account) external view returns (uint32 index, bool active, bool known);
+
+    /// @notice The members by index, as many of `count` as there are, and whether each is active under that index
+    /// (an account that was admitted again is not, under its earlier ones).
+    function members(bytes32 task, uint256 from, uint256 count)
+        external
+        view
+        returns (Member[] memory list);
+
+    /// @notice The task's owner, roster version (1 after the Open, 0 for a task that doesn't exist), and the number
+    /// of indices given so far.
+    function roster(bytes32 task) external view returns (address owner, uint32 version, uint32 count);
+
+    /// @notice The `seq` and block of the task's newest event.
+    function latest(bytes32 task) external view returns (uint64 seq, uint64 blockNumber);
+
+    /// @notice A notice's state; bit i speaks of index `page * 104 + i`. Its deadline is 0 when it doesn't exist.
+    function state(bytes32 task, uint16 page, bytes32 notice)
+        external
+        view
+        returns (uint48 deadline, uint104 outstanding, uint104 verified, bool withdrawn);
+}
