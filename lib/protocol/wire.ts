@@ -79,6 +79,7 @@ export const partRequest = z.strictObject({
   length: z.int().check(z.gte(0), z.lte(MAX_PART_SIZE)),
   sha256: sha256Text,
 });
+export type PartRequest = z.infer<typeof partRequest>;
 const parts = z.array(partRequest).check(z.maxLength(MAX_PART_URLS));
 /** `size` null: a stream of unknown length. */
 export const beginRequest = z.strictObject({
