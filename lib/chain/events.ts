@@ -1,0 +1,133 @@
+import { dataSlice, Interface, type LogDescription } from "ethers";
+import * as z from "zod/mini";
+import { waybillAbi } from "../protocol/abi.ts";
+import { WaybillError } from "../protocol/errors.ts";
+import { type Hex, toHex } from "../protocol/hex.ts";
+import { type Outcome, outcomeOf } from "../protocol/reasons.ts";
+import { id32, type TaskEvent } from "../protocol/wire.ts";
+
+/** The contract's functions and events. */
+export const waybill: Interface = new Interface(waybillAbi);
+
+const hex = z.string().check(z.regex(/^0x[0-9a-fA-F]*$/));
+const quantity = z.pipe(
+  z.string().check(z.regex(/^0x[0-9a-f]{1,13}$/i)), // fits a number exactly
+  z.transform((text) => Number(text)),
+);
+/** A log as JSON-RPC gives it; more fields may come. */
+const rawLog = z.object({
+  address: hex,
+  topics: z.array(hex),
+  data: hex,
+  blockNumber: quantity,
+  blockHash: id32,
+  transactionHash: id32,
+  logIndex: quantity,
+  removed: z.optional(z.boolean()),
+});
+export type RawLog = z.infer<typeof rawLog>;
+
+/** Reads a node's list of logs. @throws WaybillError BAD_SERVER if it is none. */
+export function parseLogs(answer: unknown): RawLog[] {
+  const parsed = z.array(rawLog).safeParse(answer);
+  if (!parsed.success) throw new WaybillError("BAD_SERVER", "The RPC node's logs are malformed.");
+  return parsed.data;
+}
+
+/** The event of a task that a log of the contract is, or null for a log that belongs to no task. */
+export function taskEventOf(log: RawLog): TaskEvent | null {
+  const found = waybill.parseLog(log);
+  const decode = found && decoders[found.name];
+  if (!found || !decode) return null;
+  const common = {
+    task: toHex(found.args.task),
+    seq: Number(found.args.seq),
+    prevBlock: Number(found.args.prevBlock),
+    block: log.blockNumber,
+    blockHash: log.blockHash,
+    transaction: log.transactionHash,
+    logIndex: log.logIndex,
+  };
+  return decode(common, found.args);
+}
+
+type Args = LogDescription["args"];
+type Common = Pick<TaskEvent, "task" | "seq" | "prevBlock" | "block" | "blockHash" | "transaction" | "logIndex">;
+
+const lower = (value: unknown): Hex => toHex(String(value).toLowerCase());
+const each = (values: Iterable<unknown>): Hex[] => [...values].map(lower);
+
+const decoders: Readonly<Record<string, (common: Common, args: Args) => TaskEvent>> = {
+  Opened: (common, args) => ({
+    type: "opened",
+    ...common,
+    owner: lower(args.owner),
+    salt: lower(args.salt),
+    members: each(args.members),
+    signature: lower(args.signature),
+  }),
+  Admitted: (common, args) => ({ type: "admitted", ...common, ...rosterChange(args) }),
+  Expelled: (common, args) => ({ type: "expelled", ...common, ...rosterChange(args) }),
+  Noticed: (common, args) => ({
+    type: "noticed",
+    ...common,
+    ...addressed(args),
+    transfer: lower(args.transfer),
+    manifest: lower(args.manifest),
+  }),
+  Receipts: (common, args) => ({
+    type: "receipts",
+    ...common,
+    notice: lower(args.notice),
+    outcome: outcome(args.outcome),
+    signatures: signaturesIn(lower(args.signatures)),
+  }),
+  WalletReceipt: (common, args) => ({
+    type: "walletReceipt",
+    ...common,
+    notice: lower(args.notice),
+    outcome: outcome(args.outcome),
+    account: lower(args.account),
+    signature: lower(args.signature),
+  }),
+  Withdrawn: (common, args) => ({
+    type: "withdrawn",
+    ...common,
+    notice: lower(args.notice),
+    signature: lower(args.signature),
+  }),
+  Posted: (common, args) => ({
+    type: "posted",
+    ...common,
+    ...addressed(args),
+    name: lower(args.kind),
+    payload: lower(args.payload),
+    salt: lower(args.salt),
+  }),
+};
+
+function rosterChange(args: Args): { roster: number; members: Hex[]; signature: Hex } {
+  return { roster: Number(args.roster), members: each(args.members), signature: lower(args.signature) };
+}
+
+function addressed(args: Args): { sender: Hex; page: number; recipients: bigint; deadline: number; signature: Hex } {
+  return {
+    sender: lower(args.sender),
+    page: Number(args.page),
+    recipients: args.recipients as bigint,
+    deadline: Number(args.deadline),
+    signature: lower(args.signature),
+  };
+}
+
+function outcome(code: unknown): Outcome {
+  const found = outcomeOf(Number(code));
+  if (!found) throw new WaybillError("BAD_SERVER", "The RPC node's logs tell of an outcome that does not exist.");
+  return found;
+}
+
+/** The 65-byte signatures packed in a Receipts event. */
+function signaturesIn(packed: Hex): Hex[] {
+  const count = (packed.length - 2) / 130;
+  return Array.from({ length: count }, (_, i) => toHex(dataSlice(packed, i * 65, i * 65 + 65)));
+}

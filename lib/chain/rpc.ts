@@ -1,0 +1,150 @@
+import { FetchRequest, type GetUrlResponse, JsonRpcProvider, Network } from "ethers";
+import { WaybillError } from "../protocol/errors.ts";
+
+/** No honest node needs longer for one call; a caller waits no longer than this for a typed error. */
+const REQUEST_TIMEOUT_MS = 10_000;
+/** What a node may say in one answer: 10,000 logs are about 10 MiB. */
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+/** Of a node's own words in our messages. */
+const MAX_WORDS = 200;
+
+/**
+ * JSON-RPC to one node. Calls of the same turn of the event loop travel in one batch; nothing is cached, polled or
+ * retried, and no error tells the URL, which may carry a key.
+ */
+export class Rpc {
+  readonly #provider: JsonRpcProvider;
+  readonly #secrets: readonly string[];
+
+  /** @throws WaybillError USAGE if `url` is no http(s) URL. */
+  constructor(url: string, chainId: number) {
+    const { request, secrets } = connectionTo(url);
+    this.#secrets = secrets;
+    this.#provider = new JsonRpcProvider(request, Network.from(chainId), {
+      staticNetwork: true,
+      cacheTimeout: -1,
+      batchStallTime: 0,
+    });
+  }
+
+  /**
+   * One call.
+   *
+   * @throws WaybillError UNAVAILABLE. When the node itself refused the call, `details.rpcCode` is its code and
+   * `details.rpcMessage` its words.
+   */
+  async send(method: string, params: readonly unknown[]): Promise<unknown> {
+    try {
+      return await this.#provider.send(method, [...params]);
+    } catch (error) {
+      throw this.#fault(method, error);
+    }
+  }
+
+  close(): void {
+    this.#provider.destroy();
+  }
+
+  #fault(method: string, error: unknown): WaybillError {
+    const refusal = refusalIn(error);
+    if (refusal) {
+      const words = this.#redact(refusal.message);
+      return new WaybillError("UNAVAILABLE", `The RPC node refused ${method}: ${words} (${refusal.code}).`, {
+        details: { rpcCode: refusal.code, rpcMessage: words },
+      });
+    }
+    // The error beneath names the URL, so it is not passed on as the cause.
+    return new WaybillError(
+      "UNAVAILABLE",
+      `The RPC node did not answer ${method}${reasonFor(error)}. Check that it runs and that its URL is right, then try again.`,
+    );
+  }
+
+  #redact(words: string): string {
+    let text = words.replace(/\b[a-z]+:\/\/\S+/gi, "(a URL)").replace(/[^\x20-\x7e]+/g, " ");
+    for (const secret of this.#secrets) text = text.replaceAll(secret, "(redacted)");
+    return text.length > MAX_WORDS ? `${text.slice(0, MAX_WORDS)}...` : text;
+  }
+}
+
+/** Did the node itself refuse the call? Otherwise it wasn't reached, or didn't answer. */
+export function isRefusal(error: unknown): error is WaybillError {
+  return error instanceof WaybillError && error.details.rpcCode !== undefined;
+}
+
+function connectionTo(text: string): { request: FetchRequest; secrets: string[] } {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (!url || !/^https?:$/.test(url.protocol))
+    throw new WaybillError("USAGE", "The RPC URL must begin with http:// or https://.");
+  const { username, password } = url;
+  url.username = "";
+  url.password = "";
+  const request = new FetchRequest(url.href);
+  request.timeout = REQUEST_TIMEOUT_MS;
+  request.retryFunc = async () => false;
+  request.getUrlFunc = post;
+  if (username || password) {
+    const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+    request.setHeader("authorization", `Basic ${btoa(pair)}`);
+  }
+  return { request, secrets: secretsOf(url, username, password) };
+}
+
+/** Pieces of the URL that could be a key. Short ones ("v1", "rpc") are none. */
+function secretsOf(url: URL, ...more: string[]): string[] {
+  const pieces = [...url.pathname.split("/"), ...url.searchParams.values(), ...more];
+  return pieces.filter((piece) => piece.length >= 6).sort((a, b) => b.length - a.length);
+}
+
+/** ethers' own transport lets a slow answer live on; this one ends with its time, follows nobody, and keeps connections. */
+async function post(request: FetchRequest): Promise<GetUrlResponse> {
+  const response = await fetch(request.url, {
+    method: request.method,
+    headers: request.headers,
+    body: request.body && Uint8Array.from(request.body),
+    redirect: "error",
+    signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+  });
+  return {
+    statusCode: response.status,
+    statusMessage: response.statusText,
+    headers: Object.fromEntries(response.headers),
+    body: await bodyOf(response),
+  };
+}
+
+async function bodyOf(response: Response): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length;
+    if (size > MAX_ANSWER_BYTES) throw new RangeError("answer too long");
+    chunks.push(chunk);
+  }
+  const body = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    body.set(chunk, at);
+    at += chunk.length;
+  }
+  return body;
+}
+
+/** ethers wraps a node's error object, at a place that depends on the method. */
+function refusalIn(error: unknown): { code: number; message: string } | null {
+  const { info, error: own } = (error ?? {}) as { info?: { error?: unknown }; error?: unknown };
+  for (const found of [own, info?.error]) {
+    const { code, message } = (found ?? {}) as { code?: unknown; message?: unknown };
+    if (typeof code === "number") return { code, message: typeof message === "string" ? message : "no reason given" };
+  }
+  return null;
+}
+
+function reasonFor(error: unknown): string {
+  const { name, info, cause } = error as { name?: string; info?: { responseStatus?: string }; cause?: unknown };
+  if (name === "TimeoutError") return ` within ${REQUEST_TIMEOUT_MS / 1000} s`;
+  const status = /^\d{3}/.exec(info?.responseStatus ?? "")?.[0];
+  if (status) return ` but with HTTP status ${status}`;
+  const { code } = (cause ?? {}) as { code?: unknown };
+  return typeof code === "string" && /^[A-Z_]+$/.test(code) ? ` (${code})` : "";
+}
