@@ -1,0 +1,353 @@
+import { getBytes, randomBytes, type Signer, toUtf8Bytes, toUtf8String } from "ethers";
+import type * as z from "zod/mini";
+import type { Deployment } from "./protocol/deployment.ts";
+import { isErrorCode, WaybillError } from "./protocol/errors.ts";
+import { type Address, type Hex, toBase64, wordHex } from "./protocol/hex.ts";
+import {
+  contentDigest,
+  coveredComponents,
+  keyIdOf,
+  SIGNATURE_LABEL,
+  type SignedRequest,
+  signatureBase,
+  signatureInput,
+} from "./protocol/httpsig.ts";
+import { MiB, SIGNATURE_WINDOW } from "./protocol/limits.ts";
+import type { Outcome } from "./protocol/reasons.ts";
+import type { Message, Notice, Open, RosterChange, Signed } from "./protocol/statements.ts";
+import {
+  beginAnswer,
+  downloadAnswer,
+  eventsAnswer,
+  finishAnswer,
+  type MessageJson,
+  type NoticeJson,
+  openAnswer,
+  type PartRequest,
+  partsAnswer,
+  problem,
+  statementAnswer,
+  statementStateAnswer,
+  storedPartsAnswer,
+  taskAnswer,
+} from "./protocol/wire.ts";
+
+/** No route takes longer; an HTTP API on AWS ends at 30 s itself. */
+const REQUEST_TIMEOUT_MS = 30_000;
+/** 256 part URLs, a manifest of 10,000 parts and 64 notices stay below; so do 500 events. */
+const MAX_ANSWER: number = 8 * MiB;
+/** Tries of one call. Every route is idempotent, so an answer that got lost is asked for again. */
+const TRIES = 5;
+const BACK_OFF_MS = { first: 200, most: 5_000 };
+/** A server that asks for more patience than this is not waited for. */
+const MAX_RETRY_AFTER_MS = 20_000;
+
+type Schema<T> = z.ZodMiniType<T, unknown>;
+export type BeginAnswer = z.infer<typeof beginAnswer>;
+export type FinishAnswer = z.infer<typeof finishAnswer>;
+export type DownloadAnswer = z.infer<typeof downloadAnswer>;
+export type EventsAnswer = z.infer<typeof eventsAnswer>;
+export type TaskAnswer = z.infer<typeof taskAnswer>;
+export type StatementState = z.infer<typeof statementStateAnswer>;
+export type PartsAnswer = z.infer<typeof partsAnswer>;
+export type StoredParts = z.infer<typeof storedPartsAnswer>["parts"];
+
+/** A notice that is signed, with its recipients' accounts in bit order. */
+export interface PublishedNotice {
+  readonly notice: Notice;
+  readonly signature: Hex;
+  readonly recipients: readonly Address[];
+}
+
+export interface ApiOptions {
+  readonly deployment: Deployment;
+  readonly signer: Signer;
+  readonly account: Address;
+  /** Instead of the global one, for tests and for proxies. */
+  readonly fetch?: typeof fetch | undefined;
+}
+
+interface Call<T> {
+  readonly method: "GET" | "POST" | "DELETE";
+  readonly path: string;
+  readonly query?: string;
+  readonly body?: unknown;
+  readonly answer: Schema<T>;
+  readonly signal?: AbortSignal | undefined;
+  /** Tries at most; by default a few. */
+  readonly tries?: number;
+}
+
+interface Answer {
+  readonly status: number;
+  /** Milliseconds, or NaN. */
+  readonly retryAfter: number;
+  readonly body: Uint8Array;
+}
+
+/**
+ * The functions over HTTPS. Each request is signed (ERC-8128) and signed anew when it is repeated; no answer is believed
+ * before it has the agreed shape.
+ *
+ * @throws from every method: WaybillError with the server's code; UNREACHABLE when there is no answer; BAD_SERVER when
+ * the answer is none of ours.
+ */
+export class Api {
+  readonly #options: ApiOptions;
+  readonly #origin: URL;
+  /** What the server's clock shows more than ours, in ms. */
+  #skew = 0;
+
+  constructor(options: ApiOptions) {
+    this.#options = options;
+    this.#origin = new URL(options.deployment.api);
+  }
+
+  openTask({ statement, signature }: Signed<Open>): Promise<{ statement: Hex }> {
+    const { owner, salt, members } = statement;
+    return this.#call(post("/v1/tasks", { owner, salt, members, signature }, openAnswer));
+  }
+
+  changeRoster({ statement, signature }: Signed<RosterChange>): Promise<{ statement: Hex }> {
+    const { kind, task, members, roster } = statement;
+    return this.#call(post(`/v1/tasks/${task}/roster`, { kind, members, roster, signature }, statementAnswer));
+  }
+
+  task(task: Hex, signal?: AbortSignal): Promise<TaskAnswer> {
+    return this.#call(get(`/v1/tasks/${task}`, taskAnswer, { signal }));
+  }
+
+  /** One try: whoever follows has its own patience. */
+  events(task: Hex, after: { seq: number; block: number }, signal: AbortSignal): Promise<EventsAnswer> {
+    const query = `?after=${after.seq}&block=${after.block}`;
+    return this.#call(get(`/v1/tasks/${task}/events`, eventsAnswer, { query, signal, tries: 1 }));
+  }
+
+  message({ statement, signature }: Signed<Message>): Promise<{ statement: Hex }> {
+    const message: MessageJson = { ...statement, recipients: wordHex(statement.recipients) };
+    return this.#call(post(`/v1/tasks/${statement.task}/messages`, { message, signature }, statementAnswer));
+  }
+
+  receipt(task: Hex, notice: Hex, outcome: Outcome, signature: Hex): Promise<{ statement: Hex }> {
+    return this.#call(post(`/v1/tasks/${task}/receipts`, { notice, outcome, signature }, statementAnswer));
+  }
+
+  withdraw(task: Hex, notice: Hex, signature: Hex): Promise<{ statement: Hex }> {
+    return this.#call(post(`/v1/tasks/${task}/withdrawals`, { notice, signature }, statementAnswer));
+  }
+
+  /** What became of a statement of ours. One try. */
+  statement(task: Hex, id: Hex, signal?: AbortSignal): Promise<StatementState> {
+    return this.#call(get(`/v1/tasks/${task}/statements/${id}`, statementStateAnswer, { signal, tries: 1 }));
+  }
+
+  begin(
+    task: Hex,
+    body: { transfer: Hex; size: number | null; partSize?: number; contentType?: string },
+    signal?: AbortSignal,
+  ): Promise<BeginAnswer> {
+    return this.#call({ ...post(`/v1/tasks/${task}/transfers`, body, beginAnswer), signal });
+  }
+
+  signParts(task: Hex, transfer: Hex, parts: readonly PartRequest[], signal?: AbortSignal): Promise<PartsAnswer> {
+    return this.#call({ ...post(`${transferPath(task, transfer)}/parts`, { parts }, partsAnswer), signal });
+  }
+
+  async storedParts(task: Hex, transfer: Hex, signal?: AbortSignal): Promise<StoredParts> {
+    const answer = await this.#call(get(`${transferPath(task, transfer)}/parts`, storedPartsAnswer, { signal }));
+    return answer.parts;
+  }
+
+  finish(
+    task: Hex,
+    transfer: Hex,
+    body: { manifest?: Uint8Array; notices: readonly PublishedNotice[] },
+    signal?: AbortSignal,
+  ): Promise<FinishAnswer> {
+    const notices = body.notices.map((signed) => ({ ...signed, notice: noticeOnWire(signed.notice) }));
+    const manifest = body.manifest && { manifest: toBase64(body.manifest) };
+    const path = `${transferPath(task, transfer)}/finish`;
+    return this.#call({ ...post(path, { ...manifest, notices }, finishAnswer), signal });
+  }
+
+  download(task: Hex, notice: Hex, signal?: AbortSignal): Promise<DownloadAnswer> {
+    return this.#call({ ...post(`/v1/tasks/${task}/notices/${notice}/download`, undefined, downloadAnswer), signal });
+  }
+
+  /** Tries a call until it has an answer, an error that more tries don't cure, or no tries left. */
+  async #call<T>(call: Call<T>): Promise<T> {
+    let corrected = false;
+    for (let failures = 0; ; ) {
+      try {
+        return await this.#once(call);
+      } catch (error) {
+        if (!(error instanceof WaybillError)) throw error;
+        if (error.code === "CLOCK_SKEW" && !corrected && this.#correctClock(error)) {
+          corrected = true;
+          continue;
+        }
+        if (!mayPass(error) || ++failures >= (call.tries ?? TRIES)) throw error;
+        await pause(patience(error, failures), call.signal);
+      }
+    }
+  }
+
+  #correctClock(error: WaybillError): boolean {
+    const { serverTime } = error.details;
+    if (typeof serverTime !== "number") return false;
+    this.#skew = serverTime * 1000 - Date.now();
+    return true;
+  }
+
+  async #once<T>(call: Call<T>): Promise<T> {
+    const body = call.body === undefined ? new Uint8Array() : toUtf8Bytes(JSON.stringify(call.body));
+    const headers = await this.#sign(call, body);
+    const response = await this.#send(call, headers, body);
+    if (response.status < 200 || response.status >= 300) throw problemOf(response);
+    const parsed = call.answer.safeParse(readJson(response.body));
+    if (!parsed.success) throw badServer(`its answer to ${call.method} ${call.path} has not the agreed shape`);
+    return parsed.data;
+  }
+
+  async #sign(call: Call<unknown>, body: Uint8Array): Promise<Record<string, string>> {
+    const { account, deployment, signer } = this.#options;
+    const { method, path, query = "" } = call;
+    const request: SignedRequest = { method, authority: this.#origin.host, path, query, body };
+    const created = Math.floor((Date.now() + this.#skew) / 1000);
+    const nonce = method === "GET" ? {} : { nonce: base64url(randomBytes(16)) };
+    const keyid = keyIdOf(deployment.chainId, account);
+    const components = coveredComponents(request);
+    const input = signatureInput(components, { created, expires: created + SIGNATURE_WINDOW, ...nonce, keyid });
+    const signature = await signer.signMessage(signatureBase(request, components, input));
+    return {
+      accept: "application/json",
+      "signature-input": `${SIGNATURE_LABEL}=${input}`,
+      signature: `${SIGNATURE_LABEL}=:${toBase64(getBytes(signature))}:`,
+      ...(body.length > 0 && { "content-type": "application/json", "content-digest": contentDigest(body) }),
+    };
+  }
+
+  async #send(call: Call<unknown>, headers: Record<string, string>, body: Uint8Array): Promise<Answer> {
+    const limit = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+    const signal = call.signal ? AbortSignal.any([call.signal, limit]) : limit;
+    const { method, path, query = "" } = call;
+    const send = this.#options.fetch ?? fetch;
+    try {
+      const content = body.length > 0 ? { body } : {};
+      const response = await send(`${this.#origin.origin}${path}${query}`, {
+        method,
+        headers,
+        signal,
+        redirect: "manual",
+        ...content,
+      });
+      if (response.type === "opaqueredirect" || (response.status >= 300 && response.status < 400))
+        throw badServer("it redirects, and a signed request goes nowhere else");
+      const retryAfter = Number(response.headers.get("retry-after") ?? Number.NaN) * 1000;
+      return { status: response.status, retryAfter, body: await readAll(response) };
+    } catch (error) {
+      call.signal?.throwIfAborted();
+      if (error instanceof WaybillError) throw error;
+      const why = limit.aborted ? ` within ${REQUEST_TIMEOUT_MS / 1000} s` : "";
+      const message = `The Waybill API at ${this.#origin.origin} did not answer${why}. Check the address and the network, then try again.`;
+      throw new WaybillError("UNREACHABLE", message, { cause: error });
+    }
+  }
+}
+
+function problemOf({ status, retryAfter, body }: Answer): WaybillError {
+  const wait = Number.isFinite(retryAfter) ? { retryAfter } : {};
+  const parsed = problem.safeParse(parseJson(body));
+  if (!parsed.success || !isErrorCode(parsed.data.code)) {
+    const what = `it answered ${status} without one of our codes`;
+    if (status !== 429 && status < 500) return badServer(what);
+    // A gateway in between speaks so; the status says what it means.
+    return new WaybillError("UNAVAILABLE", `The Waybill API can't serve now: ${what}.`, { details: wait });
+  }
+  const { code, detail, serverTime } = parsed.data;
+  const details = { ...(serverTime !== undefined && { serverTime }), ...wait };
+  return new WaybillError(code, detail, { details });
+}
+
+function post<T>(path: string, body: unknown, answer: Schema<T>): Call<T> {
+  return { method: "POST", path, body, answer };
+}
+
+function get<T>(path: string, answer: Schema<T>, more: Partial<Call<T>>): Call<T> {
+  return { method: "GET", path, answer, ...more };
+}
+
+function transferPath(task: Hex, transfer: Hex): string {
+  return `/v1/tasks/${task}/transfers/${transfer}`;
+}
+
+function noticeOnWire(notice: Notice): NoticeJson {
+  return { ...notice, recipients: wordHex(notice.recipients) };
+}
+
+function mayPass(error: WaybillError): boolean {
+  return ["UNREACHABLE", "UNAVAILABLE", "RATE_LIMITED", "INTERNAL"].includes(error.code);
+}
+
+/** Full jitter, or what the server asked for. */
+function patience(error: WaybillError, failures: number): number {
+  const { retryAfter } = error.details;
+  if (typeof retryAfter === "number") return Math.min(MAX_RETRY_AFTER_MS, retryAfter) * (1 + Math.random() / 4);
+  return Math.random() * Math.min(BACK_OFF_MS.most, BACK_OFF_MS.first * 2 ** failures);
+}
+
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  signal?.throwIfAborted();
+  await new Promise<void>((resolve, reject) => {
+    const stop = (): void => {
+      clearTimeout(timer);
+      reject(signal?.reason as Error);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }, ms);
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}
+
+/** The body, as long as it stays within what an answer may be. */
+async function readAll(response: Response): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+    size += chunk.length;
+    if (size > MAX_ANSWER) throw badServer(`its answer is over ${MAX_ANSWER} bytes`);
+    chunks.push(chunk);
+  }
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}
+
+function readJson(body: Uint8Array): unknown {
+  const value = parseJson(body);
+  if (value === undefined) throw badServer("its answer is not JSON");
+  return value;
+}
+
+/** Undefined when it is no JSON. */
+function parseJson(body: Uint8Array): unknown {
+  try {
+    return JSON.parse(toUtf8String(body));
+  } catch {
+    return undefined;
+  }
+}
+
+function base64url(bytes: Uint8Array): string {
+  return toBase64(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+function badServer(what: string): WaybillError {
+  return new WaybillError("BAD_SERVER", `The Waybill API is not to be believed: ${what}.`);
+}

@@ -1,0 +1,285 @@
+import { WaybillError } from "../protocol/errors.ts";
+import type { Head, TaskEvent } from "../protocol/wire.ts";
+import type { Ledger, News } from "./ledger.ts";
+
+/** Some events that follow each other, and how to go on. */
+export interface Batch {
+  readonly events: readonly TaskEvent[];
+  /** Where the chain stands; null when more events may lie before that. */
+  readonly head: Head | null;
+  /** Milliseconds to wait before the next reading. */
+  readonly poll: number;
+}
+
+/** Where events come from: an RPC node of one's own, or the functions over HTTPS. */
+export interface EventSource {
+  /** The events after a place. May wait for some, but not for minutes. Does not retry. */
+  read(after: { seq: number; block: number }, signal: AbortSignal): Promise<Batch>;
+  /** Where the chain stands, and the `seq` of the task's newest event there. Retries a few times. */
+  look(signal?: AbortSignal): Promise<{ head: Head; seq: number }>;
+  close(): void;
+}
+
+export interface FollowerOptions {
+  readonly ledger: Ledger;
+  readonly source: EventSource;
+  /** Milliseconds between blocks. */
+  readonly blockTime: number;
+  /** Milliseconds without a new block after which the chain is called stalled. */
+  readonly maxBlockAge: number;
+  /** Called for every piece of news, in order, once. Must not throw. */
+  readonly onNews?: (news: News) => void;
+}
+
+export interface WaitOptions {
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * Seconds of chain time after which the probe can decide. Such a wait ends in any case: with CHAIN_STALLED when
+   * chain time does not get there.
+   */
+  readonly at?: number | undefined;
+}
+
+/** Faults that pass by themselves. Anything else that a source says ends all waiting. */
+const passing: ReadonlySet<string> = new Set(["UNREACHABLE", "UNAVAILABLE", "RATE_LIMITED", "INTERNAL", "TIMEOUT"]);
+const BACK_OFF_MS = { first: 200, most: 10_000 };
+/** Checking a signature takes milliseconds; others get their turn in between. */
+const EVENTS_PER_TURN = 16;
+/** How often to look for the end of a deadline: not more than anybody's chain makes blocks, and never rarely. */
+const LOOK_MS = { least: 300, most: 30_000 };
+
+/**
+ * Drives a task's events from a source to the ledger, and to those who wait for what it says. It reads only while
+ * somebody waits, survives faults of the source that pass, and hands every other fault to all who wait.
+ */
+export class Follower {
+  readonly #options: FollowerOptions;
+  readonly #waits = new Set<Wait>();
+  #head: Head | null = null;
+  #headSeen = 0;
+  #fault: unknown = null;
+  #reading: AbortController | null = null;
+  #closed = false;
+
+  constructor(options: FollowerOptions) {
+    this.#options = options;
+  }
+
+  get ledger(): Ledger {
+    return this.#options.ledger;
+  }
+
+  /** A block up to which every event was certainly applied; the ledger may know later ones too. */
+  get head(): Head | null {
+    return this.#head;
+  }
+
+  /**
+   * Resolves with what `probe` returns as soon as that is not undefined; what it throws, rejects. It is asked at once
+   * and then in the same turn with every change, so no change is missed.
+   *
+   * @throws the signal's reason; CHAIN_STALLED, or why the source can't be reached, when chain time does not get past
+   * `at`; every fatal fault of the source.
+   */
+  until<T>(probe: () => T | undefined, options: WaitOptions = {}): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.#closed) throw closed();
+      options.signal?.throwIfAborted();
+      const wait: Wait = new Wait(probe as () => unknown, resolve as (value: unknown) => void, reject);
+      if (wait.check()) return;
+      this.#waits.add(wait);
+      wait.atEnd(() => this.#leave(wait));
+      wait.atEnd(onAbort(options.signal, (reason) => wait.fail(reason)));
+      if (options.at !== undefined) wait.atEnd(this.#watch(options.at, wait));
+      this.#start();
+    });
+  }
+
+  /** Resolves when everything that stood on the chain at the time of the call is applied, with a block not older. */
+  async sync(signal?: AbortSignal): Promise<Head> {
+    signal?.throwIfAborted();
+    if (this.#closed) throw closed();
+    const { head, seq } = await this.#options.source.look(signal);
+    await this.until(() => (this.ledger.position.seq >= seq ? true : undefined), { signal });
+    this.#reached(head);
+    return head;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#failAll(closed());
+    this.#options.source.close();
+  }
+
+  #start(): void {
+    if (this.#reading) return;
+    const reading = new AbortController();
+    this.#reading = reading;
+    void this.#run(reading.signal).finally(() => {
+      this.#reading = null;
+      if (this.#waits.size > 0) this.#start(); // somebody came while this reading ended
+    });
+  }
+
+  #leave(wait: Wait): void {
+    this.#waits.delete(wait);
+    if (this.#waits.size === 0) this.#reading?.abort();
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    let faults = 0;
+    while (!signal.aborted) {
+      try {
+        await pause(await this.#step(signal), signal);
+        faults = 0;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!isPassing(error)) return this.#failAll(error);
+        this.#fault = error;
+        await pause(backOff(faults++), signal);
+      }
+    }
+  }
+
+  async #step(signal: AbortSignal): Promise<number> {
+    const { events, head, poll } = await this.#options.source.read(this.ledger.position, signal);
+    for (const [i, event] of events.entries()) {
+      if (i % EVENTS_PER_TURN === EVENTS_PER_TURN - 1) await pause(0, signal);
+      const news = this.ledger.apply(event);
+      if (news) this.#options.onNews?.(news);
+    }
+    if (head) this.#reached(head);
+    this.#checkAll();
+    return poll;
+  }
+
+  #reached(head: Head): void {
+    if (this.#head && head.block <= this.#head.block) return; // a node that lags; the chain does not run backwards
+    this.#head = head;
+    this.#headSeen = performance.now();
+  }
+
+  /** When a deadline should be over, looks for a block after it, and gives up when there are no new blocks. */
+  #watch(at: number, wait: Wait): () => void {
+    const began = performance.now();
+    let timer: NodeJS.Timeout;
+    const arm = (): void => {
+      const pace = Math.max(LOOK_MS.least, this.#options.blockTime / 2, this.#remaining(at));
+      timer = setTimeout(() => void look(), Math.min(LOOK_MS.most, pace));
+    };
+    const look = async (): Promise<void> => {
+      if (this.#remaining(at) <= 0) await this.#look();
+      const age = performance.now() - Math.max(began, this.#headSeen);
+      if (this.#remaining(at) <= 0 && age > this.#options.maxBlockAge) wait.fail(this.#fault ?? stalled(age));
+      if (!wait.ended) arm();
+    };
+    arm();
+    return () => clearTimeout(timer);
+  }
+
+  async #look(): Promise<void> {
+    try {
+      const { head, seq } = await this.#options.source.look();
+      if (this.ledger.position.seq >= seq) this.#reached(head);
+      this.#checkAll();
+    } catch (error) {
+      if (!isPassing(error)) this.#failAll(error);
+      this.#fault = error;
+    }
+  }
+
+  /** Milliseconds until chain time is past `at`, as far as our own clock can tell. */
+  #remaining(at: number): number {
+    if (!this.#head) return 0;
+    return (at - this.#head.timestamp) * 1000 - (performance.now() - this.#headSeen);
+  }
+
+  #checkAll(): void {
+    this.#fault = null;
+    for (const wait of [...this.#waits]) wait.check();
+  }
+
+  #failAll(error: unknown): void {
+    for (const wait of [...this.#waits]) wait.fail(error);
+  }
+}
+
+/** One call of `until`. */
+class Wait {
+  readonly #probe: () => unknown;
+  readonly #resolve: (value: unknown) => void;
+  readonly #reject: (error: unknown) => void;
+  readonly #cleanups: (() => void)[] = [];
+  ended = false;
+
+  constructor(probe: () => unknown, resolve: (value: unknown) => void, reject: (error: unknown) => void) {
+    this.#probe = probe;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  atEnd(cleanup: () => void): void {
+    this.#cleanups.push(cleanup);
+  }
+
+  check(): boolean {
+    if (this.ended) return true;
+    try {
+      const found = this.#probe();
+      if (found !== undefined) this.#end(() => this.#resolve(found));
+    } catch (error) {
+      this.fail(error);
+    }
+    return this.ended;
+  }
+
+  fail(error: unknown): void {
+    this.#end(() => this.#reject(error));
+  }
+
+  #end(settle: () => void): void {
+    if (this.ended) return;
+    this.ended = true;
+    for (const cleanup of this.#cleanups) cleanup();
+    settle();
+  }
+}
+
+function isPassing(error: unknown): boolean {
+  return error instanceof WaybillError && passing.has(error.code);
+}
+
+function backOff(faults: number): number {
+  return Math.random() * Math.min(BACK_OFF_MS.most, BACK_OFF_MS.first * 2 ** Math.min(faults, 16));
+}
+
+function closed(): WaybillError {
+  return new WaybillError("ABORTED", "The contractor was closed.");
+}
+
+function stalled(age: number): WaybillError {
+  const message = `The chain has had no new block for ${Math.round(age / 1000)} s. Try again when it moves on.`;
+  return new WaybillError("CHAIN_STALLED", message);
+}
+
+/** Calls back when the signal aborts; the result takes the listener away. */
+function onAbort(signal: AbortSignal | undefined, act: (reason: unknown) => void): () => void {
+  if (!signal) return () => {};
+  const listener = (): void => act(signal.reason);
+  signal.addEventListener("abort", listener, { once: true });
+  return () => signal.removeEventListener("abort", listener);
+}
+
+/** Waits, but not longer than until the signal. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(() => end(), ms);
+    const forget = onAbort(signal, () => end());
+    const end = (): void => {
+      clearTimeout(timer);
+      forget();
+      resolve();
+    };
+  });
+}

@@ -1,0 +1,343 @@
+import { WaybillError } from "../protocol/errors.ts";
+import type { Address, Hex } from "../protocol/hex.ts";
+import { PAGE_SIZE } from "../protocol/limits.ts";
+import type { Outcome } from "../protocol/reasons.ts";
+import {
+  type Domain,
+  EVERYONE,
+  indicesOf,
+  type Message,
+  type Notice,
+  noticeId,
+  type RosterChange,
+  type Statement,
+  signerOf,
+  statementId,
+  taskId,
+} from "../protocol/statements.ts";
+import type { TaskEvent } from "../protocol/wire.ts";
+
+type EventOf<Type extends TaskEvent["type"]> = Extract<TaskEvent, { type: Type }>;
+type RosterEvent = EventOf<"opened"> | EventOf<"admitted"> | EventOf<"expelled">;
+
+/** Where an event stands. */
+export interface Place {
+  readonly seq: number;
+  readonly block: number;
+  readonly transaction: Hex;
+}
+
+export interface Member {
+  readonly account: Address;
+  readonly index: number;
+  readonly active: boolean;
+}
+
+/** One recipient of a notice. `cleared`: it answered with something else than VERIFIED, or the notice was withdrawn. */
+export interface RecipientRecord {
+  readonly account: Address;
+  readonly index: number;
+  readonly state: "outstanding" | "verified" | "cleared";
+  /** What it answered, if it did. */
+  readonly outcome: Outcome | null;
+  /** The transaction that carries its answer. */
+  readonly transaction: Hex | null;
+}
+
+/** A notice as it stands on the chain. */
+export interface NoticeRecord {
+  readonly id: Hex;
+  readonly notice: Notice;
+  readonly place: Place;
+  /** Whether the sender's signature was verified. If not, its word doesn't count here. */
+  readonly proved: boolean;
+  readonly withdrawn: boolean;
+  readonly recipients: ReadonlyMap<Address, RecipientRecord>;
+}
+
+/** What an event tells the members, beside notices and receipts. */
+export type News =
+  | { readonly type: "message"; readonly message: Message; readonly place: Place }
+  | {
+      readonly type: "roster";
+      readonly change: "opened" | "admitted" | "expelled";
+      readonly members: Address[];
+      readonly place: Place;
+    };
+
+export interface LedgerOptions {
+  readonly domain: Domain;
+  readonly task: Hex;
+  /**
+   * The events come from an RPC node of one's own: the contract checked their signatures, so those of contract wallets
+   * (ERC-1271) count as well. Otherwise only what a key signed counts.
+   */
+  readonly trusted: boolean;
+}
+
+interface MutableNotice extends NoticeRecord {
+  withdrawn: boolean;
+  readonly recipients: Map<Address, RecipientRecord>;
+}
+
+/**
+ * A task as its signed events tell it. Events are folded in the order of `seq`; each is checked as the contract checked
+ * it, so that whoever hands them over can withhold, but not forge.
+ */
+export class Ledger {
+  readonly #options: LedgerOptions;
+  readonly #accounts: Address[] = [];
+  readonly #indices = new Map<Address, number>();
+  readonly #active = new Set<Address>();
+  readonly #notices = new Map<Hex, MutableNotice>();
+  readonly #messages = new Set<Hex>();
+  #owner: Address | null = null;
+  #roster = 0;
+  #position = { seq: 0, block: 0 };
+
+  constructor(options: LedgerOptions) {
+    this.#options = options;
+  }
+
+  /** The newest event that was applied; zeros before the first. */
+  get position(): { readonly seq: number; readonly block: number } {
+    return this.#position;
+  }
+
+  /** Null until the task's opening was applied. */
+  get owner(): Address | null {
+    return this.#owner;
+  }
+
+  /** The roster's version: what the next Admit or Expel has to name. */
+  get roster(): number {
+    return this.#roster;
+  }
+
+  /** Everybody who was ever enrolled, by index. */
+  members(): Member[] {
+    return this.#accounts.map((account, index) => ({ account, index, active: this.#isActiveAt(account, index) }));
+  }
+
+  /** An account's newest place in the task, or null if it never was a member. */
+  member(account: Address): Member | null {
+    const index = this.#indices.get(account);
+    return index === undefined ? null : { account, index, active: this.#active.has(account) };
+  }
+
+  /** A notice that stands on the chain, proved or not. */
+  notice(id: Hex): NoticeRecord | null {
+    return this.#notices.get(id) ?? null;
+  }
+
+  /** All proved notices, oldest first. */
+  *notices(): Generator<NoticeRecord> {
+    for (const record of this.#notices.values()) if (record.proved) yield record;
+  }
+
+  /** Is a message for this member? */
+  concerns(message: Message, account: Address): boolean {
+    if (message.recipients === EVERYONE) return true;
+    return indicesOf(message.page, message.recipients).some((index) => this.#accounts[index] === account);
+  }
+
+  /**
+   * Applies the next event; what is no next event, or not its author's word, changes nothing.
+   *
+   * @throws WaybillError BAD_SERVER when the event cannot be in the task's line, NEEDS_RPC when a contract wallet opened
+   * the task and the events are not from a trusted node.
+   */
+  apply(event: TaskEvent): News | null {
+    const { seq, block } = this.#position;
+    if (event.task !== this.#options.task) throw forged(event, "it belongs to another task");
+    if (event.seq !== seq + 1 || event.prevBlock !== block || event.block < block)
+      throw forged(event, `it does not follow event ${seq} in block ${block}`);
+    if ((event.type === "opened") !== (seq === 0)) throw forged(event, "a task is opened once, first of all");
+    const news = this.#fold(event);
+    this.#position = { seq: event.seq, block: event.block };
+    return news;
+  }
+
+  #fold(event: TaskEvent): News | null {
+    switch (event.type) {
+      case "opened":
+        return this.#opened(event);
+      case "admitted":
+      case "expelled":
+        return this.#changed(event);
+      case "noticed":
+        return this.#noticed(event);
+      case "receipts":
+        return this.#receipts(event);
+      case "walletReceipt":
+        return this.#walletReceipt(event);
+      case "withdrawn":
+        return this.#withdrawn(event);
+      case "posted":
+        return this.#posted(event);
+    }
+  }
+
+  #opened(event: EventOf<"opened">): News {
+    const { owner, salt, members, signature } = event;
+    if (taskId(owner, salt) !== event.task) throw forged(event, "the task's id does not commit to this owner");
+    if (!this.#isSigned({ kind: "open", owner, salt, members }, owner, signature))
+      throw new WaybillError(
+        "NEEDS_RPC",
+        "The task was opened by a contract wallet, whose signature only a node can check. Put `rpc` into the deployment.",
+      );
+    this.#owner = owner;
+    this.#roster = 1;
+    this.#enroll(members);
+    return rosterNews(event);
+  }
+
+  #changed(event: EventOf<"admitted"> | EventOf<"expelled">): News {
+    const kind = event.type === "admitted" ? "admit" : "expel";
+    const change: RosterChange = { kind, task: event.task, members: event.members, roster: event.roster };
+    if (event.roster !== this.#roster) throw forged(event, `the roster is at version ${this.#roster}`);
+    if (!this.#isSigned(change, this.#owner!, event.signature))
+      throw forged(event, "the task's owner did not sign it with its key");
+    this.#roster += 1;
+    if (kind === "admit") this.#enroll(event.members);
+    else for (const account of event.members) this.#active.delete(account);
+    return rosterNews(event);
+  }
+
+  #noticed(event: EventOf<"noticed">): null {
+    const { task, sender, page, recipients, transfer, manifest, deadline } = event;
+    const notice: Notice = { kind: "notice", task, sender, page, recipients, transfer, manifest, deadline };
+    const id = noticeId(notice);
+    if (this.#notices.has(id)) throw forged(event, "this notice is on the chain already");
+    this.#checkAuthor(event, sender);
+    const indices = this.#checkRecipients(event, page, recipients);
+    const records = indices.map((index): [Address, RecipientRecord] => {
+      const account = this.#accounts[index]!;
+      return [account, { account, index, state: "outstanding", outcome: null, transaction: null }];
+    });
+    const proved = this.#isSigned(notice, sender, event.signature);
+    this.#notices.set(id, {
+      id,
+      notice,
+      place: placeOfEvent(event),
+      proved,
+      withdrawn: false,
+      recipients: new Map(records),
+    });
+    return null;
+  }
+
+  #receipts(event: EventOf<"receipts">): null {
+    const record = this.#known(event, event.notice);
+    const { task, notice, outcome } = event;
+    const receipt = { kind: "receipt", task, notice, outcome } as const;
+    if (event.signatures.length === 0) throw forged(event, "it carries no receipt");
+    const authors = event.signatures.map((signature) => signerOf(this.#options.domain, receipt, signature));
+    if (new Set(authors).size !== authors.length) throw forged(event, "one member answers twice");
+    for (const author of authors) this.#checkAnswer(event, record, author);
+    for (const author of authors) this.#answer(record, author!, outcome, event.transaction);
+    return null;
+  }
+
+  /** A key can't vouch for a contract wallet: over HTTPS its answer stays uncounted. */
+  #walletReceipt(event: EventOf<"walletReceipt">): null {
+    const record = this.#known(event, event.notice);
+    const { task, notice, outcome, account, signature } = event;
+    this.#checkAnswer(event, record, account);
+    if (this.#isSigned({ kind: "walletReceipt", task, notice, outcome, account }, account, signature))
+      this.#answer(record, account, outcome, event.transaction);
+    return null;
+  }
+
+  #withdrawn(event: EventOf<"withdrawn">): null {
+    const record = this.#known(event, event.notice);
+    if (record.withdrawn) throw forged(event, "the notice is withdrawn already");
+    const { notice } = record;
+    // An account may have become a contract wallet meanwhile (EIP-7702): no forgery for certain, but no proof either.
+    if (!this.#isSigned({ kind: "withdraw", of: notice }, notice.sender, event.signature)) return null;
+    record.withdrawn = true;
+    for (const [account, recipient] of record.recipients)
+      if (recipient.state === "outstanding")
+        record.recipients.set(account, { ...recipient, state: "cleared", transaction: event.transaction });
+    return null;
+  }
+
+  #posted(event: EventOf<"posted">): News | null {
+    const { task, sender, page, recipients, name, payload, salt, deadline } = event;
+    const message: Message = { kind: "message", task, sender, page, recipients, name, payload, salt, deadline };
+    const id = statementId(message, sender);
+    if (this.#messages.has(id)) throw forged(event, "this message is on the chain already");
+    this.#checkAuthor(event, sender);
+    if (recipients !== EVERYONE || page !== 0) this.#checkRecipients(event, page, recipients);
+    this.#messages.add(id);
+    if (!this.#isSigned(message, sender, event.signature)) return null;
+    return { type: "message", message, place: placeOfEvent(event) };
+  }
+
+  #enroll(members: readonly Address[]): void {
+    for (const account of members) {
+      if (this.#active.has(account)) continue;
+      this.#active.add(account);
+      this.#indices.set(account, this.#accounts.push(account) - 1);
+    }
+  }
+
+  #answer(record: MutableNotice, author: Address, outcome: Outcome, transaction: Hex): void {
+    const recipient = record.recipients.get(author)!;
+    const state = outcome === "VERIFIED" ? "verified" : "cleared";
+    record.recipients.set(author, { ...recipient, state, outcome, transaction });
+  }
+
+  #known(event: TaskEvent, notice: Hex): MutableNotice {
+    const record = this.#notices.get(notice);
+    if (!record) throw forged(event, "it speaks of a notice that is not there");
+    return record;
+  }
+
+  #checkAuthor(event: TaskEvent, author: Address): void {
+    if (!this.#active.has(author)) throw forged(event, `its author ${author} is no active member`);
+  }
+
+  /** The contract counts a receipt only for the bit of its author's present index. */
+  #checkAnswer(event: TaskEvent, record: NoticeRecord, author: Address | null): void {
+    if (author === null) throw forged(event, "a receipt is not signed");
+    this.#checkAuthor(event, author);
+    const recipient = record.recipients.get(author);
+    if (recipient?.index !== this.#indices.get(author) || recipient?.state !== "outstanding")
+      throw forged(event, `nothing is outstanding for ${author}`);
+  }
+
+  #checkRecipients(event: TaskEvent, page: number, recipients: bigint): number[] {
+    const indices = indicesOf(page, recipients);
+    const last = indices.at(-1);
+    if (last === undefined || recipients >> BigInt(PAGE_SIZE) !== 0n || last >= this.#accounts.length)
+      throw forged(event, "its recipients are no members");
+    return indices;
+  }
+
+  #isActiveAt(account: Address, index: number): boolean {
+    return this.#active.has(account) && this.#indices.get(account) === index;
+  }
+
+  #isSigned(statement: Statement, author: Address, signature: Hex): boolean {
+    return this.#options.trusted || signerOf(this.#options.domain, statement, signature) === author;
+  }
+}
+
+/** Is `record` still to be answered by this member, under the index that it has now? */
+export function isOutstanding(record: NoticeRecord, member: Member): boolean {
+  const recipient = record.recipients.get(member.account);
+  return recipient?.state === "outstanding" && recipient.index === member.index;
+}
+
+function placeOfEvent({ seq, block, transaction }: TaskEvent): Place {
+  return { seq, block, transaction };
+}
+
+function rosterNews(event: RosterEvent): News {
+  return { type: "roster", change: event.type, members: [...event.members], place: placeOfEvent(event) };
+}
+
+function forged(event: TaskEvent, why: string): WaybillError {
+  return new WaybillError("BAD_SERVER", `Event ${event.seq} (${event.type}) cannot be true: ${why}.`);
+}
