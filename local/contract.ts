@@ -1,0 +1,28 @@
+import { createRequire } from "node:module";
+import { ContractFactory, type InterfaceAbi, type Signer } from "ethers";
+import type { Address, Hex } from "../lib/protocol/hex.ts";
+
+/** The committed compilation of contracts/Waybill.sol. */
+interface Artifact {
+  readonly abi: InterfaceAbi;
+  readonly bytecode: { readonly current: Hex; readonly paris: Hex };
+}
+
+/** Which compilation a chain can run: `paris` for consortium chains without newer opcodes. */
+export type Evm = keyof Artifact["bytecode"];
+
+export interface DeployedContract {
+  readonly contract: Address;
+  /** Its block: reading of events begins here. */
+  readonly block: number;
+}
+
+/** Puts Waybill.sol on a chain, paid by `signer`, and waits until it is mined. */
+export async function deployContract(signer: Signer, evm: Evm = "current"): Promise<DeployedContract> {
+  // By the package's own name, so that sources and the built package find the same file.
+  const artifact = createRequire(import.meta.url)("waybill/contract.json") as Artifact;
+  const deployed = await new ContractFactory(artifact.abi, artifact.bytecode[evm], signer).deploy();
+  const receipt = await deployed.deploymentTransaction()?.wait();
+  if (!receipt?.contractAddress) throw new Error("The contract's transaction was mined without a contract.");
+  return { contract: receipt.contractAddress.toLowerCase() as Address, block: receipt.blockNumber };
+}
