@@ -7,6 +7,8 @@ const config: ViteUserConfigExport = defineConfig({
     hookTimeout: 60_000,
     // Two cores: more workers than that only make anvil and the store miss their turns.
     maxWorkers: 2,
+    reporters: process.env.CI ? ["default", "json"] : ["default"],
+    outputFile: { json: "node_modules/.vitest/results.json" },
   },
 });
 
