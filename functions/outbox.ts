@@ -1,0 +1,157 @@
+import * as z from "zod/mini";
+import { WaybillError } from "../lib/protocol/errors.ts";
+import { type Hex, wordHex } from "../lib/protocol/hex.ts";
+import { MAX_MEMBERS } from "../lib/protocol/limits.ts";
+import { type Outcome, outcomes, type Reason, reasonNames } from "../lib/protocol/reasons.ts";
+import { type Domain, itemKinds, type Signed, type Statement, statementId } from "../lib/protocol/statements.ts";
+import { address, id32, messageJson, noticeJson, type statementStateAnswer } from "../lib/protocol/wire.ts";
+import type { Bell } from "./bell.ts";
+import type { Store } from "./store.ts";
+
+/** What the outbox needs of the bucket. */
+export type OutboxStore = Pick<Store, "getJson" | "putJson" | "list" | "delete">;
+
+/** How a statement ended: on the chain (`transaction` null when somebody else put it there), or refused. */
+export type Settlement = Exclude<StatementState, { state: "pending" }>;
+export type StatementState = z.infer<typeof statementStateAnswer>;
+
+/** A statement that waits to be published. */
+export interface Entry {
+  readonly id: Hex;
+  /** Its keys in the bucket: more than one when it was posted again. */
+  readonly keys: readonly string[];
+  /** When it was posted, in milliseconds. */
+  readonly arrival: number;
+  readonly signed: Signed;
+}
+
+/** An entry's size is bounded by the contract; a page is what one look of the publisher takes in. */
+const MAX_PENDING = 2_000;
+/** Entries that are read at the same time. */
+const READ_AT_ONCE = 50;
+/** A key's signature has 65 bytes, a wallet's any number: this is far above what multisigs need. */
+const MAX_SIGNATURE = 8192;
+
+const bytes = z.string().check(z.regex(/^0x([0-9a-f]{2})*$/), z.maxLength(2 + 2 * MAX_SIGNATURE));
+const members = z.array(address).check(z.minLength(1), z.maxLength(MAX_MEMBERS));
+const outcome = z.enum(Object.keys(outcomes) as [Outcome, ...Outcome[]]);
+const roster = z.int().check(z.gte(0), z.lt(2 ** 32));
+
+const statementJson = z.union([
+  z.strictObject({ kind: z.literal("open"), owner: address, salt: id32, members }),
+  z.strictObject({ kind: z.enum(["admit", "expel"]), task: id32, members, roster }),
+  noticeJson,
+  z.strictObject({ kind: z.literal("receipt"), task: id32, notice: id32, outcome }),
+  z.strictObject({ kind: z.literal("walletReceipt"), task: id32, notice: id32, outcome, account: address }),
+  z.strictObject({ kind: z.literal("withdraw"), of: noticeJson }),
+  messageJson,
+]);
+const signedJson = z.strictObject({ statement: statementJson, author: address, signature: bytes });
+const settledJson = z.union([
+  z.strictObject({ state: z.literal("settled"), transaction: z.nullable(id32), block: z.int().check(z.gte(0)) }),
+  z.strictObject({ state: z.literal("refused"), reason: z.enum(reasonNames as unknown as [Reason, ...Reason[]]) }),
+]);
+
+/**
+ * The statements that were accepted and aren't settled yet, in the order of their arrival, and what became of the
+ * others. An entry goes only after its settlement is written, so whatever crashes in between, none is lost.
+ */
+export class Outbox {
+  readonly #store: OutboxStore;
+  readonly #pending: string;
+  readonly #settled: string;
+  readonly #bell: Bell;
+  readonly #now: () => number;
+  /** Entries never change under their key. */
+  #read = new Map<string, Entry>();
+
+  constructor(store: OutboxStore, domain: Domain, options: { bell?: Bell; now?: () => number } = {}) {
+    this.#store = store;
+    this.#pending = `outbox/${domain.chainId}/${domain.contract}/`;
+    this.#settled = `settled/${domain.chainId}/${domain.contract}/`;
+    this.#bell = options.bell ?? (async () => {});
+    this.#now = options.now ?? Date.now;
+  }
+
+  /** Puts a statement on its way and answers its id. Posting it again changes nothing. */
+  async post(signed: Signed): Promise<Hex> {
+    const id = statementId(signed.statement, signed.author);
+    // The rank keeps an Open before the Notice that was posted in the same millisecond.
+    const key = `${String(this.#now()).padStart(13, "0")}-${itemKinds[signed.statement.kind]}-${id}.json`;
+    await this.#store.putJson(this.#pending + key, toJson(signed));
+    await this.#bell().catch(() => undefined); // the schedule looks into the outbox too
+    return id;
+  }
+
+  /** What became of a statement; "pending" also for one that was never posted. */
+  async state(id: Hex): Promise<StatementState> {
+    return (await this.#settlement(id)) ?? { state: "pending" };
+  }
+
+  /**
+   * The waiting statements in the order of their arrival, each once. Clears away entries that have been settled before
+   * (a crash after settling, or a repeated post), and refuses those that can't be read.
+   */
+  async pending(): Promise<Entry[]> {
+    const listed = await this.#store.list(this.#pending, { limit: MAX_PENDING });
+    const known = this.#read;
+    this.#read = new Map();
+    const entries = new Map<Hex, Entry>();
+    for (let i = 0; i < listed.length; i += READ_AT_ONCE) {
+      const page = listed.slice(i, i + READ_AT_ONCE).map(({ key }) => known.get(key) ?? this.#entry(key));
+      for (const entry of await Promise.all(page)) {
+        if (!entry) continue;
+        for (const key of entry.keys) this.#read.set(key, entry);
+        const first = entries.get(entry.id);
+        entries.set(entry.id, first ? { ...first, keys: [...first.keys, ...entry.keys] } : entry);
+      }
+    }
+    return [...entries.values()];
+  }
+
+  /** Writes what became of a statement, unless that is known already, and only then removes its entry. */
+  async settle(entry: Pick<Entry, "id" | "keys">, settlement: Settlement): Promise<void> {
+    await this.#store.putJson(`${this.#settled}${entry.id}.json`, settlement, { ifNoneMatch: true });
+    await Promise.all(entry.keys.map((key) => this.#store.delete(key)));
+  }
+
+  async #entry(key: string): Promise<Entry | null> {
+    const name = /^([0-9]{13})-[0-9]-(0x[0-9a-f]{64})\.json$/.exec(key.slice(this.#pending.length));
+    if (!name) return null; // not ours
+    const id = name[2] as Hex;
+    const [found, settlement] = await Promise.all([this.#store.getJson(key), this.#settlement(id)]);
+    if (!found) return null; // another worker was faster
+    if (settlement) {
+      await this.#store.delete(key);
+      return null;
+    }
+    const signed = fromJson(found.value);
+    if (signed && statementId(signed.statement, signed.author) === id)
+      return { id, keys: [key], arrival: Number(name[1]), signed };
+    await this.settle({ id, keys: [key] }, { state: "refused", reason: "MALFORMED" });
+    return null;
+  }
+
+  async #settlement(id: Hex): Promise<Settlement | null> {
+    const found = await this.#store.getJson(`${this.#settled}${id}.json`);
+    if (!found) return null;
+    const parsed = settledJson.safeParse(found.value);
+    if (!parsed.success) throw new WaybillError("INTERNAL", `The record of statement ${id} is damaged.`);
+    return parsed.data as Settlement;
+  }
+}
+
+function toJson({ statement, author, signature }: Signed): unknown {
+  return { statement: statementToJson(statement), author, signature };
+}
+
+function statementToJson(statement: Statement): unknown {
+  if (statement.kind === "withdraw") return { ...statement, of: statementToJson(statement.of) };
+  if (statement.kind !== "notice" && statement.kind !== "message") return statement;
+  return { ...statement, recipients: wordHex(statement.recipients) };
+}
+
+function fromJson(value: unknown): Signed | null {
+  const parsed = signedJson.safeParse(value);
+  return parsed.success ? (parsed.data as Signed) : null;
+}

@@ -1,0 +1,89 @@
+import type { Hex } from "../lib/protocol/hex.ts";
+import { encodeItem, type Item, type Statement, taskOf } from "../lib/protocol/statements.ts";
+import type { Entry } from "./outbox.ts";
+
+/** Statements that go as one item: receipts with the same words, or any other statement alone. */
+export interface Packet {
+  readonly statement: Statement;
+  readonly task: Hex;
+  readonly entries: readonly Entry[];
+}
+
+/** What may go into one transaction. */
+export interface Room {
+  readonly gas: number;
+  readonly bytes: number;
+}
+
+/** Nodes refuse transactions over 128 KiB; the rest is for the envelope and its signature. */
+export const MAX_CALL_BYTES: number = 126 * 1024;
+/** Offset, kind, two inner offsets, two lengths, and the padding of two byte strings. */
+const ITEM_BYTES = 32 * 8;
+/** The transaction itself, and relay's own work. */
+export const BASE_GAS = 40_000;
+/** Calldata and log of one byte. */
+const GAS_PER_BYTE = 30;
+
+/**
+ * Groups statements into items, in their order. A receipt joins the first item with its words, unless that would carry
+ * it across a change of its task's roster, a Withdraw of its task, or another receipt of its author for that notice.
+ */
+export function packetsOf(entries: readonly Entry[]): Packet[] {
+  const packets: (Packet & { entries: Entry[] })[] = [];
+  const open = new Map<Hex, Map<string, Entry[]>>(); // per task: receipt items that still take more
+  for (const entry of entries) {
+    const { statement, author } = entry.signed;
+    const task = taskOf(statement);
+    const items = open.get(task) ?? new Map<string, Entry[]>();
+    open.set(task, items);
+    if (statement.kind === "receipt") {
+      const words = `${statement.notice}:${statement.outcome}`;
+      const rivals = [...items].filter(([key]) => key !== words && key.startsWith(statement.notice));
+      if (rivals.some(([, others]) => others.some((other) => other.signed.author === author))) items.delete(words);
+      const joined = items.get(words);
+      if (joined) {
+        joined.push(entry);
+        continue;
+      }
+    } else if (statement.kind !== "notice" && statement.kind !== "message" && statement.kind !== "walletReceipt") {
+      items.clear();
+    }
+    const packet = { statement, task, entries: [entry] };
+    if (statement.kind === "receipt") items.set(`${statement.notice}:${statement.outcome}`, packet.entries);
+    packets.push(packet);
+  }
+  return packets;
+}
+
+/** The packet as one element of `relay(Item[])`. */
+export function itemOf({ statement, entries }: Packet): Item {
+  return encodeItem(
+    statement,
+    entries.map((entry) => entry.signed.signature),
+  );
+}
+
+/** More than the packet can need, so that what fits by this fits. */
+export function roomOf(packet: Packet): Room {
+  const { data, signatures } = itemOf(packet);
+  const bytes = ITEM_BYTES + (data.length + signatures.length) / 2;
+  return { bytes, gas: GAS_PER_BYTE * bytes + gasOf(packet) };
+}
+
+/** Storage and signatures, from the contract's rules: 22.1k for a fresh word, 5k for a changed one, 6k to recover. */
+function gasOf({ statement, entries }: Packet): number {
+  switch (statement.kind) {
+    case "open":
+      return 110_000 + 48_000 * statement.members.length;
+    case "admit":
+      return 70_000 + 48_000 * statement.members.length;
+    case "expel":
+      return 70_000 + 8_000 * statement.members.length;
+    case "receipt":
+      return 30_000 + 40_000 * entries.length;
+    case "walletReceipt":
+      return 70_000 + 420_000;
+    default:
+      return 60_000;
+  }
+}

@@ -1,0 +1,85 @@
+import type { Hex } from "../lib/protocol/hex.ts";
+import type { Reason } from "../lib/protocol/reasons.ts";
+import type { Item } from "../lib/protocol/statements.ts";
+import type { Entry } from "./outbox.ts";
+import { BASE_GAS, itemOf, MAX_CALL_BYTES, type Packet, packetsOf, roomOf } from "./packing.ts";
+import { MAX_GAS } from "./relay.ts";
+
+/** Asks the contract what it would answer, per item and signature; null when nothing could be learned about so many. */
+export type Simulate = (items: readonly Item[]) => Promise<Reason[][] | null>;
+
+/** A statement that the contract would skip now. */
+export interface Skip {
+  readonly entry: Entry;
+  readonly reason: Reason;
+  /** Does the chain as it stands say so? Otherwise only what goes before it in the same transaction. */
+  readonly standing: boolean;
+}
+
+/** What goes into the next transaction, in order, and what would be skipped. Anything else waits for another turn. */
+export interface Selection {
+  readonly packets: readonly Packet[];
+  readonly skips: readonly Skip[];
+}
+
+/**
+ * Fills one transaction with the statements that would take effect, in the order of their arrival. What would be skipped
+ * takes no room, so a statement that has to wait never holds up those behind it.
+ */
+export async function select(entries: readonly Entry[], simulate: Simulate): Promise<Selection> {
+  const filling = new Filling();
+  let queue = packetsOf(entries);
+  let atOnce = queue.length;
+  while (queue.length > 0) {
+    const batch = filling.fitting(queue).slice(0, atOnce);
+    if (batch.length === 0) break;
+    const results = await simulate([...filling.packets, ...batch].map(itemOf));
+    if (results) filling.add(batch, results.slice(filling.packets.length));
+    else if (batch.length > 1) {
+      atOnce = Math.ceil(batch.length / 2);
+      continue;
+    } else if (filling.packets.length > 0) break; // it may fit into a transaction of its own
+    queue = queue.slice(batch.length);
+  }
+  return filling;
+}
+
+class Filling implements Selection {
+  readonly packets: Packet[] = [];
+  readonly skips: Skip[] = [];
+  readonly #touched = new Set<Hex>();
+  #gas = MAX_GAS - BASE_GAS;
+  #bytes = MAX_CALL_BYTES;
+
+  /** The first of the queue that would surely fit beside what is in. */
+  fitting(queue: readonly Packet[]): Packet[] {
+    let [gas, bytes] = [this.#gas, this.#bytes];
+    const end = queue.findIndex((packet) => {
+      const room = roomOf(packet);
+      gas -= room.gas;
+      bytes -= room.bytes;
+      return gas < 0 || bytes < 0;
+    });
+    return end < 0 ? [...queue] : queue.slice(0, end);
+  }
+
+  add(batch: readonly Packet[], results: readonly (readonly Reason[])[]): void {
+    for (const [i, packet] of batch.entries()) {
+      const reasons = results[i] ?? [];
+      const reasonFor = (nth: number): Reason => reasons[nth] ?? reasons[0] ?? "MALFORMED";
+      const standing = !this.#touched.has(packet.task);
+      for (const [nth, entry] of packet.entries.entries())
+        if (reasonFor(nth) !== "OK") this.skips.push({ entry, reason: reasonFor(nth), standing });
+      this.#include({ ...packet, entries: packet.entries.filter((_, nth) => reasonFor(nth) === "OK") });
+    }
+  }
+
+  #include(packet: Packet): void {
+    if (packet.entries.length === 0) return;
+    const room = roomOf(packet);
+    this.#gas -= room.gas;
+    this.#bytes -= room.bytes;
+    this.#touched.add(packet.task);
+    this.packets.push(packet);
+  }
+}
