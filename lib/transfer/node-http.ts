@@ -1,0 +1,64 @@
+import http from "node:http";
+import https from "node:https";
+import { STALL_TIMEOUT_MS, type StoreRequest, type StoreResponse, type Transport } from "./http.ts";
+
+/** S3 closes idle connections after about 5 s; one that we close first can't die under a request. */
+const IDLE_TIMEOUT_MS = 4_000;
+
+/**
+ * Requests through node:http. Unlike `fetch` it sees an upload's bytes move, so that a slow link is told from a dead
+ * one, and it can be made to open a new connection.
+ */
+export class NodeTransport implements Transport {
+  readonly #stallTimeout: number;
+  readonly #agents = {
+    "http:": new http.Agent({ keepAlive: true, timeout: IDLE_TIMEOUT_MS }),
+    "https:": new https.Agent({ keepAlive: true, timeout: IDLE_TIMEOUT_MS }),
+  };
+
+  constructor({ stallTimeout = STALL_TIMEOUT_MS }: { stallTimeout?: number } = {}) {
+    this.#stallTimeout = stallTimeout;
+  }
+
+  request({ method, url, headers, body, signal, fresh = false }: StoreRequest): Promise<StoreResponse> {
+    const target = new URL(url);
+    const secure = target.protocol === "https:";
+    return new Promise((resolve, reject) => {
+      const request = (secure ? https : http).request(target, {
+        method,
+        headers: { ...headers, ...(body && { "content-length": body.length }) },
+        agent: fresh ? false : this.#agents[secure ? "https:" : "http:"],
+        timeout: this.#stallTimeout, // of the socket: any byte in either direction starts it anew
+        signal,
+      });
+      request.once("timeout", () => request.destroy(stalled(this.#stallTimeout)));
+      request.once("response", (response) => resolve(responseOf(request, response)));
+      request.on("error", reject); // after the answer began, the body's reader is told
+      request.end(body);
+    });
+  }
+
+  /** Ends all connections. */
+  close(): void {
+    for (const agent of Object.values(this.#agents)) agent.destroy();
+  }
+}
+
+function responseOf(request: http.ClientRequest, response: http.IncomingMessage): StoreResponse {
+  return {
+    status: response.statusCode ?? 0,
+    header: (name) => {
+      const value = response.headers[name.toLowerCase()];
+      return value === undefined ? null : String(value);
+    },
+    body: response,
+    discard: () => {
+      // A body that went whole, both ways, leaves its connection to the next request.
+      if (!response.complete || !request.writableFinished) request.destroy();
+    },
+  };
+}
+
+function stalled(ms: number): Error {
+  return Object.assign(new Error(`No byte moved for ${ms} ms.`), { code: "STALLED" });
+}

@@ -1,0 +1,85 @@
+import { MiB } from "../protocol/limits.ts";
+
+/** How far a transfer is. `totalBytes` and `partsTotal` are null as long as a stream's length is unknown. */
+export interface Progress {
+  /** Bytes of the parts that are done: with the store, or verified here. */
+  readonly transferredBytes: number;
+  readonly totalBytes: number | null;
+  readonly partsDone: number;
+  readonly partsTotal: number | null;
+}
+
+/** Memory of the parts in flight. */
+const MAX_IN_FLIGHT: number = 128 * MiB;
+
+/** How many parts of a size may be in flight. */
+export function slotsFor(partSize: number, most: number): number {
+  return Math.max(1, Math.min(most, Math.floor(MAX_IN_FLIGHT / partSize)));
+}
+
+/** Buffers of one size that are used again and again, so that many parts need the memory of a few. */
+export class Buffers {
+  readonly #size: number;
+  readonly #free: Uint8Array[] = [];
+
+  constructor(size: number) {
+    this.#size = size;
+  }
+
+  take(): Uint8Array {
+    return this.#free.pop() ?? new Uint8Array(this.#size);
+  }
+
+  give(buffer: Uint8Array): void {
+    this.#free.push(buffer);
+  }
+}
+
+/**
+ * Works on items as `feed` gives them, at most `slots` at a time. The first error, or `outer`, stops the rest: `signal`
+ * aborts for all, and the error is thrown when all work has ended, so that nothing goes on in the background.
+ */
+export async function inParallel<T>(
+  feed: AsyncIterable<T>,
+  slots: number,
+  outer: AbortSignal | undefined,
+  work: (item: T, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const failure = new AbortController();
+  const signal = outer ? AbortSignal.any([outer, failure.signal]) : failure.signal;
+  const running = new Set<Promise<void>>();
+  const items = feed[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const { done, value } = await orAbort(items.next(), signal);
+      if (done) break;
+      const one: Promise<void> = work(value, signal)
+        .catch((error: unknown) => failure.abort(error))
+        .finally(() => running.delete(one));
+      running.add(one);
+      if (running.size >= slots) await Promise.race(running);
+    }
+  } catch (error) {
+    failure.abort(error);
+    void items.return?.().catch(() => {}); // it may hang where it was; nobody waits for it any more
+  }
+  await Promise.all(running);
+  signal.throwIfAborted();
+}
+
+/** A source may keep us waiting for ever; the signal ends that. */
+export async function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  let forget = (): void => {};
+  const aborted = new Promise<never>((_, reject) => {
+    const listener = (): void => reject(signal.reason as Error);
+    signal.addEventListener("abort", listener, { once: true });
+    forget = () => signal.removeEventListener("abort", listener);
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    forget();
+    work.catch(() => {}); // its late failure is nobody's
+  }
+}
