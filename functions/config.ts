@@ -8,7 +8,7 @@ import type { StoreConfig } from "./store.ts";
 export interface Caps {
   /** Bytes of one payload. */
   readonly payload: number;
-  /** Uploads of a member that are begun and not finished, in one task. */
+  /** Uploads of a member that are begun and not finished, in one task. At most 999. */
   readonly openUploads: number;
   /** Requests of an account in a minute that write or issue URLs. At most 999: they are counted by one LIST. */
   readonly requests: number;
@@ -52,7 +52,7 @@ export const DEFAULT_CAPS: Caps = { payload: MAX_PAYLOAD, openUploads: 100, requ
 const origin = z.string().check(z.regex(/^https?:\/\/[^/?#@\s]+$/));
 const url = z.string().check(z.regex(/^https?:\/\/\S+$/));
 const account = z.pipe(
-  z.string().check(z.toLowerCase(), z.trim(), z.regex(/^0x[0-9a-f]{40}$/)),
+  z.string().check(z.trim(), z.toLowerCase(), z.regex(/^0x[0-9a-f]{40}$/)),
   z.transform((text) => text as Address),
 );
 const whole = z.pipe(
@@ -60,12 +60,14 @@ const whole = z.pipe(
   z.transform((text) => Number(text)),
 );
 const owners = z.pipe(
-  z.string(),
-  z.transform((text) => text.split(",").map((entry) => entry.trim().toLowerCase())),
+  z.pipe(
+    z.string(),
+    z.transform((text) => text.split(",")),
+  ),
   z.array(account).check(z.minLength(1)),
 );
-/** Counted by one LIST of at most 1,000 keys. */
-const perMinute = z.pipe(whole, z.int().check(z.gte(1), z.lte(999)));
+/** What one LIST of at most 1,000 entries counts. */
+const countable = z.pipe(whole, z.int().check(z.gte(1), z.lte(999)));
 
 const environment = z.object({
   WAYBILL_API_ORIGIN: origin,
@@ -83,9 +85,9 @@ const environment = z.object({
   WAYBILL_QUEUE_URL: z.optional(url),
   WAYBILL_RETENTION: z.optional(whole),
   WAYBILL_MAX_PAYLOAD: z.optional(whole),
-  WAYBILL_MAX_OPEN_UPLOADS: z.optional(whole),
-  WAYBILL_MAX_REQUESTS: z.optional(perMinute),
-  WAYBILL_MAX_STATEMENTS: z.optional(perMinute),
+  WAYBILL_MAX_OPEN_UPLOADS: z.optional(countable),
+  WAYBILL_MAX_REQUESTS: z.optional(countable),
+  WAYBILL_MAX_STATEMENTS: z.optional(countable),
 });
 
 /**

@@ -19,7 +19,7 @@ export function problemOf(c: Context, error: unknown, now: number): Response {
     code: shown.code,
     detail: shown.message,
     ...Object.fromEntries(details),
-    ...(status === 401 && { serverTime: now }),
+    ...(status === 401 && { serverTime: Math.floor(now / 1000) }),
   };
   const retryAfter = RETRY_AFTER[shown.code];
   return new Response(JSON.stringify(body), {

@@ -5,6 +5,7 @@ import {
   DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
+  ListMultipartUploadsCommand,
   ListObjectsV2Command,
   ListPartsCommand,
   PutObjectCommand,
@@ -213,6 +214,13 @@ export class Store {
     } catch (error) {
       return completionOf(error);
     }
+  }
+
+  /** Unfinished uploads under a prefix, counted up to `limit` (at most 1,000). */
+  async countUploads(prefix: string, limit: number): Promise<number> {
+    const command = new ListMultipartUploadsCommand({ Bucket: this.#bucket, Prefix: prefix, MaxUploads: limit });
+    const { Uploads = [] } = await this.#send(() => this.#client.send(command, withinCall()));
+    return Uploads.length;
   }
 
   /** Aborts an upload; one that is gone already is no fault. */

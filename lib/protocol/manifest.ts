@@ -27,9 +27,12 @@ export const contentTypeSchema: z.ZodMiniType<string> = z
   .string()
   .check(z.maxLength(MAX_CONTENT_TYPE), z.regex(/^[\w!#$&^.+-]+\/[\w!#$&^.+-]+(; ?[\w-]+=[\w.-]+)*$/));
 
+/** Control characters and halves of surrogate pairs have no place in a name that people, logs and files will carry. */
+const tagText = z.string().check(z.minLength(1), z.maxLength(MAX_TAG), z.regex(/^[^\p{Cc}\p{Cs}]+$/u));
+
 const schema: z.ZodMiniType<Manifest> = z.strictObject({
   version: z.literal(1),
-  tag: z.string().check(z.minLength(1), z.maxLength(MAX_TAG)),
+  tag: tagText,
   size: z.int().check(z.gte(0), z.lte(MAX_PAYLOAD)),
   partSize: z.int().check(z.gte(1), z.lte(MAX_PART_SIZE)),
   parts: z.array(digestText).check(z.minLength(1), z.maxLength(MAX_PARTS)),

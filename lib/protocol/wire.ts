@@ -1,5 +1,5 @@
 import * as z from "zod/mini";
-import type { Address, Hex } from "./hex.ts";
+import { type Address, type Hex, wordHex } from "./hex.ts";
 import { MAX_MEMBERS, MAX_MESSAGE, MAX_PART_SIZE, MAX_PART_URLS, MAX_PARTS, MAX_PAYLOAD, PAGE_SIZE } from "./limits.ts";
 import { contentTypeSchema } from "./manifest.ts";
 import { type Outcome, outcomes, type Reason, reasonNames } from "./reasons.ts";
@@ -32,6 +32,11 @@ const base64 = z.string().check(z.regex(/^[A-Za-z0-9+/]*={0,2}$/));
 const page = z.int().check(z.gte(0), z.lt(2 ** 16));
 const count = z.int().check(z.gte(0));
 const outcome = z.enum(Object.keys(outcomes) as [Outcome, ...Outcome[]]);
+
+/** The JSON text of a request or answer. Bitmaps, the only bigints on the wire, become 64 hex digits. */
+export function wireText(value: unknown): string {
+  return JSON.stringify(value, (_, entry: unknown) => (typeof entry === "bigint" ? wordHex(entry) : entry));
+}
 
 // ---- statements as JSON
 
@@ -135,8 +140,9 @@ export const beginAnswer = z.object({
   urls: z.array(partUrl),
   expiresIn: count,
   head,
-  /** Only when finished: base64 of the manifest's bytes, and the notices over this transfer so far. */
+  /** Base64 of the manifest's bytes, once the transfer is bound to it: finished, or swept and now open again. */
   manifest: z.optional(base64),
+  /** Only when finished: the notices over this transfer so far, the newest 256. */
   notices: z.optional(z.array(signedNotice)),
 });
 export const storedPart = z.object({ number: z.int(), length: count, sha256: sha256Text });
@@ -146,6 +152,8 @@ export const finishAnswer = z.object({
   notices: z.array(id32),
   head,
 });
+
+export const abortAnswer = z.object({ state: z.literal("aborted") });
 
 export const statementStateAnswer = z.discriminatedUnion("state", [
   z.object({ state: z.literal("pending") }),
@@ -242,7 +250,23 @@ export const taskEvent = z.discriminatedUnion("type", [
   }),
 ]);
 export type TaskEvent = z.infer<typeof taskEvent>;
-/** `next`: the cursor for the following call (after=seq&block=block); `poll`: milliseconds to wait before it. */
+const cursorText = z.pipe(
+  z.string().check(z.regex(/^(0|[1-9][0-9]{0,15})$/)),
+  z.pipe(
+    z.transform((text: string) => Number(text)),
+    count,
+  ),
+);
+/** Where to read on: after an event or before one, each with its block; nothing for the newest event. */
+export const eventsQuery = z.union([
+  z.strictObject({ after: cursorText, block: cursorText }),
+  z.strictObject({ before: cursorText, block: cursorText }),
+  z.strictObject({}),
+]);
+/**
+ * `next`: the cursor for the following call in the same direction (after=seq&block=block, or before=…); `poll`: milliseconds to
+ * wait before it, 0 where the call itself waits.
+ */
 export const eventsAnswer = z.object({
   events: z.array(taskEvent),
   next: z.object({ seq: count, block: count }),
@@ -257,5 +281,10 @@ export const problem = z.object({
   status: z.optional(z.int()),
   detail: z.string(),
   code: z.string(),
+  /** Every 401: the server's clock in seconds, as `created` is, so that a client can correct its own. */
   serverTime: z.optional(count),
+  /** FINISHED: the notices whose deadline is ahead. NOTICE_EXISTS: the notices that were there before. */
+  notices: z.optional(z.array(id32)),
+  /** NOT_STORED: parts that the store lacks or holds with other bytes, the first 256; none if the upload is gone. */
+  parts: z.optional(z.array(z.int())),
 });

@@ -1,0 +1,157 @@
+import { type Context, Hono } from "hono";
+import type * as z from "zod/mini";
+import { WaybillError } from "../lib/protocol/errors.ts";
+import type { Address, Hex } from "../lib/protocol/hex.ts";
+import type { SignedRequest } from "../lib/protocol/httpsig.ts";
+import { id32, wireText } from "../lib/protocol/wire.ts";
+import { authorityOf, type Claim, readClaim, verifyClaim } from "./auth.ts";
+import { readBody } from "./body.ts";
+import { type Deps, nowOf } from "./deps.ts";
+import { parseJson } from "./json.ts";
+import { MemoryNonces, type Nonces, StoredNonces } from "./nonces.ts";
+import { problemOf } from "./problem.ts";
+import { checkOperator, type Standing, standingIn } from "./roles.ts";
+import { limitOf, parametersOf, type Route } from "./routes.ts";
+
+/** A request that passed authentication, its role and the replay guard. */
+export interface Call<Body, Query> {
+  readonly account: Address;
+  /** The ids of the path. */
+  readonly ids: Readonly<Record<string, Hex>>;
+  readonly body: Body;
+  readonly query: Query;
+  /** The caller in the task of the path; null only where there is no task yet. */
+  readonly standing: Standing | null;
+  /** Aborted when the caller is gone. */
+  readonly signal: AbortSignal;
+}
+
+/** What a handler answers; the status is the route's first unless it says otherwise. */
+export interface Reply<Answer> {
+  readonly answer: Answer;
+  readonly status?: number;
+}
+
+/** One app: routes of the table, bound to what serves them. */
+export class App {
+  readonly hono: Hono;
+  readonly #deps: Deps;
+  readonly #nonces: Nonces;
+
+  constructor(deps: Deps) {
+    const { caps, nonces } = deps.config;
+    this.#deps = deps;
+    this.#nonces = nonces === "memory" ? new MemoryNonces(caps) : new StoredNonces(deps.store, caps);
+    this.hono = new Hono();
+    this.hono.onError((error, c) => problemOf(c, error, nowOf(deps)));
+    this.hono.notFound((c) => problemOf(c, noRoute(), nowOf(deps)));
+  }
+
+  /** Serves a route. Parse, window, recover, role on chain, nonce; only then the handler. */
+  serve<B extends z.ZodMiniType, Q extends z.ZodMiniType, A extends z.ZodMiniType>(
+    route: Route<B, Q, A>,
+    handle: (call: Call<z.output<B>, z.output<Q>>) => Promise<Reply<z.output<A>>>,
+  ): this {
+    this.hono.on(route.method, route.path.replaceAll(/\{(\w+)\}/g, ":$1"), async (c) => {
+      const { claim, request } = await this.#authenticate(c, limitOf(route));
+      if (route.method !== "GET" && claim.params.nonce === undefined) throw noNonce();
+      const ids = readIds(c, route.path);
+      const body = readWith(route.body, request.body) as z.output<B>;
+      const query = readQuery(route.query, c) as z.output<Q>;
+      const standing = await this.#role(route, claim.account, ids);
+      if (route.method !== "GET") await this.#claim(claim, route.statements?.(body) ?? 0);
+      const call = { account: claim.account, ids, body, query, standing, signal: c.req.raw.signal };
+      const { answer, status = route.status[0]! } = await ours(handle(call));
+      return new Response(wireText(answer), {
+        status,
+        headers: { "content-type": "application/json", "cache-control": "no-store" },
+      });
+    });
+    return this;
+  }
+
+  async #authenticate(c: Context, limit: number): Promise<{ claim: Claim; request: SignedRequest }> {
+    const { config } = this.#deps;
+    const { headers } = c.req.raw;
+    const claim = readClaim(headers, config, nowOf(this.#deps));
+    const { pathname, search } = new URL(c.req.url);
+    const request: SignedRequest = {
+      method: c.req.method,
+      authority: authorityOf(config),
+      path: pathname,
+      query: search,
+      body: await readBody(c.req.raw, limit),
+    };
+    verifyClaim(claim, request, headers);
+    return { claim, request };
+  }
+
+  async #role(route: Route, account: Address, ids: Readonly<Record<string, Hex>>): Promise<Standing | null> {
+    const { chain, config } = this.#deps;
+    if (route.who !== "operator") return ours(standingIn(chain, config, ids.task!, account, route.who));
+    checkOperator(config, account);
+    return null;
+  }
+
+  async #claim({ account, params }: Claim, statements: number): Promise<void> {
+    if (params.nonce !== undefined) await this.#nonces.claim(account, params.created, params.nonce, statements);
+  }
+}
+
+function readIds(c: Context, path: string): Record<string, Hex> {
+  const entries = parametersOf(path).map((name) => {
+    const id = id32.safeParse(c.req.param(name));
+    if (!id.success)
+      throw new WaybillError("BAD_REQUEST", `The ${name} in the path must be 0x and 64 lower-case hex digits.`);
+    return [name, id.data] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+function readWith(schema: z.ZodMiniType | undefined, bytes: Uint8Array): unknown {
+  if (schema === undefined) return undefined;
+  return checked(schema, parseJson(bytes), "body");
+}
+
+function readQuery(schema: z.ZodMiniType | undefined, c: Context): unknown {
+  const values = c.req.queries();
+  if (Object.values(values).some((list) => list.length > 1))
+    throw new WaybillError("BAD_REQUEST", "The query names something twice.");
+  const query = Object.fromEntries(Object.entries(values).map(([name, list]) => [name, list[0]]));
+  if (schema !== undefined) return checked(schema, query, "query");
+  if (Object.keys(query).length > 0) throw new WaybillError("BAD_REQUEST", "This request takes no query.");
+  return undefined;
+}
+
+function checked(schema: z.ZodMiniType, value: unknown, what: string): unknown {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const { path } = parsed.error.issues[0]!;
+  const where = path.length === 0 ? "" : ` at ${path.join(".")}`;
+  throw new WaybillError(
+    "BAD_REQUEST",
+    `The ${what} has not the agreed shape${where.slice(0, 80)}. See /openapi.json.`,
+  );
+}
+
+/**
+ * Once the caller is verified, a wrong chain or an unbelievable answer is the operator's RPC node's, and for the caller
+ * it is an API that can't serve now.
+ */
+async function ours<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    const its = error instanceof WaybillError && ["WRONG_CHAIN", "BAD_SERVER"].includes(error.code);
+    if (!its) throw error;
+    throw new WaybillError("UNAVAILABLE", "The API can't read its chain at the moment. Try again.", { cause: error });
+  }
+}
+
+function noNonce(): WaybillError {
+  return new WaybillError("UNAUTHENTICATED", "A request that writes or issues URLs must be signed with a nonce.");
+}
+
+function noRoute(): WaybillError {
+  return new WaybillError("NOT_FOUND", "There is nothing here. /openapi.json lists what there is.");
+}

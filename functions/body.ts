@@ -1,0 +1,23 @@
+import { WaybillError } from "../lib/protocol/errors.ts";
+
+/**
+ * Reads a request's body, and no more of it than a route takes, however the body is framed and whatever it claims.
+ * @throws WaybillError PAYLOAD_TOO_LARGE
+ */
+export async function readBody(request: Request, limit: number): Promise<Uint8Array> {
+  if (Number(request.headers.get("content-length") ?? 0) > limit) throw tooLarge(limit);
+  if (request.body === null) return new Uint8Array();
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of request.body as AsyncIterable<Uint8Array>) {
+    size += chunk.length;
+    if (size > limit) throw tooLarge(limit);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+function tooLarge(limit: number): WaybillError {
+  const most = limit === 0 ? "This request takes no body." : `The body of this request may have ${limit} bytes.`;
+  return new WaybillError("PAYLOAD_TOO_LARGE", most);
+}

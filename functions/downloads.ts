@@ -1,0 +1,66 @@
+import type { Hono } from "hono";
+import type * as z from "zod/mini";
+import { WaybillError } from "../lib/protocol/errors.ts";
+import { type Hex, toBase64 } from "../lib/protocol/hex.ts";
+import type { downloadAnswer } from "../lib/protocol/wire.ts";
+import { App } from "./app.ts";
+import type { Deps } from "./deps.ts";
+import { payloadKey } from "./keys.ts";
+import { type LambdaHandler, lambdaOf } from "./lambda.ts";
+import { bitIn } from "./notices.ts";
+import { Records, type SignedNotice } from "./records.ts";
+import * as routes from "./routes.ts";
+
+/** The app that hands out payloads, and nothing else. */
+export function createDownloads(deps: Deps): Hono {
+  return new App(deps).serve(routes.download, async ({ account, ids, standing }) => {
+    const records = new Records(deps.store);
+    const signed = (await records.notice(ids.task!, ids.notice!)) ?? unknownNotice();
+    const index = standing!.index!; // an active member's, or the role check had refused
+    await checkRecipient(deps, signed, ids.notice!, { account, index });
+    return { answer: await grant(deps, records, signed) };
+  }).hono;
+}
+
+export const handler: LambdaHandler = lambdaOf(createDownloads);
+
+/**
+ * A download is for whom the notice names, by the account and by the index that it has now, and only once the contract
+ * has seen the sender's signature. Served until the payload is deleted: a restarted process may need its model again.
+ */
+async function checkRecipient(
+  { chain }: Deps,
+  { notice, recipients }: SignedNotice,
+  id: Hex,
+  caller: { account: Hex; index: number },
+): Promise<void> {
+  const bit = bitIn(notice, caller.index);
+  if (bit === null || !recipients.includes(caller.account))
+    throw new WaybillError("NOT_RECIPIENT", "This notice is not for you, or was for an index that you no longer have.");
+  const state = await chain.notice(notice.task, notice.page, id);
+  if (state === null) unknownNotice();
+  if (state.withdrawn && !(state.verified & bit))
+    throw new WaybillError("GONE", "The sender has withdrawn this notice. Wait for another one.");
+}
+
+/** The sender in the keys is the proved notice's, so nobody's notice can open another's payload. */
+async function grant(
+  { store }: Deps,
+  records: Records,
+  { notice }: SignedNotice,
+): Promise<z.output<typeof downloadAnswer>> {
+  const ref = { task: notice.task, sender: notice.sender, transfer: notice.transfer };
+  const key = payloadKey(ref);
+  const [found, object] = await Promise.all([records.manifest(ref, notice.manifest), store.head(key)]);
+  if (found === null || object === null)
+    throw new WaybillError("GONE", "The payload is not there any more. Ask its sender to send it again.");
+  const { bytes, manifest } = found;
+  if (object.checksum !== manifest.checksum || object.size !== manifest.size)
+    throw new WaybillError("CONFLICT", "The stored payload is not what the notice commits to. Ask its sender.");
+  const signed = await store.presignGet(key, object.etag);
+  return { notice, manifest: toBase64(bytes), ...signed };
+}
+
+function unknownNotice(): never {
+  throw new WaybillError("UNKNOWN_NOTICE", "There is no such notice in this task on the chain, or not yet.");
+}

@@ -1,0 +1,84 @@
+import type * as z from "zod/mini";
+import type { Cursor } from "../lib/chain/reader.ts";
+import type { Hex } from "../lib/protocol/hex.ts";
+import { MAX_EVENT_BYTES, MAX_EVENTS } from "../lib/protocol/limits.ts";
+import { type eventsAnswer, type eventsQuery, type Head, type TaskEvent, wireText } from "../lib/protocol/wire.ts";
+import { type Deps, nowOf } from "./deps.ts";
+
+/**
+ * How long a request waits for an event where waiting is free. Its answer also carries the chain's time, by which
+ * callers judge deadlines, so it must not be long.
+ */
+const LONG_POLL_MS = 2_000;
+/** Between two looks at the chain. */
+const LOOK_MS = 100;
+
+type Query = z.output<typeof eventsQuery>;
+type Answer = z.output<typeof eventsAnswer>;
+
+/**
+ * A task's events with `confirmations` on top, after a cursor, before one, or the newest one.
+ * @throws WaybillError CONFLICT if the cursor is not on this chain.
+ */
+export async function readEvents(deps: Deps, task: Hex, query: Query, signal: AbortSignal): Promise<Answer> {
+  if ("after" in query) return eventsAfter(deps, task, { seq: query.after, block: query.block }, signal);
+  const head = await deps.chain.head();
+  const newest = await deps.chain.latest(task, head.block);
+  if ("before" in query) return eventsBefore(deps, task, { seq: query.before, block: query.block }, head, newest);
+  const events = newest.seq === 0 ? [] : await deps.chain.eventsBefore(task, past(newest), 1);
+  return { events, next: newest, head, poll: pollOf(deps) };
+}
+
+async function eventsAfter(deps: Deps, task: Hex, cursor: Cursor, signal: AbortSignal): Promise<Answer> {
+  const until = nowOf(deps) + (deps.config.longPoll ? LONG_POLL_MS : 0);
+  for (;;) {
+    const head = await deps.chain.head();
+    const events = withinBytes(await deps.chain.eventsAfter(task, cursor, head.block, MAX_EVENTS));
+    const last = events.at(-1);
+    if (last) return { events, next: { seq: last.seq, block: last.block }, head, poll: pollOf(deps) };
+    if (nowOf(deps) >= until || signal.aborted) return { events, next: cursor, head, poll: pollOf(deps) };
+    await pause(LOOK_MS, signal);
+  }
+}
+
+async function eventsBefore(deps: Deps, task: Hex, cursor: Cursor, head: Head, newest: Cursor): Promise<Answer> {
+  // What isn't deep enough yet is not there yet: a cursor beyond it means the newest.
+  const from = cursor.seq > newest.seq ? past(newest) : { ...cursor, block: Math.min(cursor.block, head.block) };
+  const found = from.seq <= 1 ? [] : await deps.chain.eventsBefore(task, from, MAX_EVENTS);
+  const events = withinBytes(found.reverse()).reverse();
+  const first = events[0];
+  const next = first ? { seq: first.seq, block: first.prevBlock } : { seq: 0, block: 0 };
+  return { events, next, head, poll: 0 };
+}
+
+/** The place right after an event. */
+function past({ seq, block }: Cursor): Cursor {
+  return { seq: seq + 1, block };
+}
+
+/** As many from the front as an answer holds, and at least one. */
+function withinBytes(events: TaskEvent[]): TaskEvent[] {
+  let bytes = 0;
+  const end = events.findIndex((event) => {
+    bytes += wireText(event).length;
+    return bytes > MAX_EVENT_BYTES;
+  });
+  return end === -1 ? events : events.slice(0, Math.max(1, end));
+}
+
+/** Milliseconds until another look is worth it; 0 where the call itself waits. */
+function pollOf({ config }: Deps): number {
+  return config.longPoll ? 0 : config.blockTime;
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}

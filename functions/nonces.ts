@@ -1,0 +1,94 @@
+import { WaybillError } from "../lib/protocol/errors.ts";
+import type { Address } from "../lib/protocol/hex.ts";
+import type { Caps } from "./config.ts";
+import { nonceMinute } from "./keys.ts";
+import type { Store } from "./store.ts";
+
+type Rates = Pick<Caps, "requests" | "statements">;
+
+/**
+ * The replay guard, and because it writes down every request that writes or issues URLs, the rate cap too.
+ */
+export interface Nonces {
+  /**
+   * Uses up a nonce, which nobody can do twice with one request.
+   * @param created Seconds, from the signature.
+   * @param statements How many statements the request posts.
+   * @throws WaybillError REPLAYED, RATE_LIMITED
+   */
+  claim(account: Address, created: number, nonce: string, statements: number): Promise<void>;
+}
+
+/** A claim's name carries its statements, so that a LIST counts them: "{nonce}" or "{nonce}.{statements}". */
+const nameOf = (nonce: string, statements: number) => (statements === 0 ? nonce : `${nonce}.${statements}`);
+
+const minuteOf = (created: number) => Math.floor(created / 60);
+
+/** Nonces as small objects: one If-None-Match write claims, one LIST of the minute counts. */
+export class StoredNonces implements Nonces {
+  readonly #store: Store;
+  readonly #caps: Rates;
+
+  constructor(store: Store, caps: Rates) {
+    this.#store = store;
+    this.#caps = caps;
+  }
+
+  async claim(account: Address, created: number, nonce: string, statements: number): Promise<void> {
+    const prefix = nonceMinute(account, minuteOf(created));
+    const key = prefix + nameOf(nonce, statements);
+    const used = await this.#store.list(prefix, { limit: this.#caps.requests });
+    checkRate(
+      used.map((entry) => entry.key),
+      statements,
+      this.#caps,
+    );
+    // A retry below us may meet our own write: whose it is, this token tells.
+    const claim = crypto.randomUUID();
+    if (await this.#store.putJson(key, { claim }, { ifNoneMatch: true })) return;
+    const found = await this.#store.getJson(key);
+    if ((found?.value as { claim?: unknown } | undefined)?.claim !== claim) throw replayed();
+  }
+}
+
+/** Nonces in memory, for one process that serves all requests. */
+export class MemoryNonces implements Nonces {
+  readonly #minutes = new Map<number, Map<Address, Set<string>>>();
+  readonly #caps: Rates;
+
+  constructor(caps: Rates) {
+    this.#caps = caps;
+  }
+
+  async claim(account: Address, created: number, nonce: string, statements: number): Promise<void> {
+    const used = this.#usedBy(account, minuteOf(created));
+    const name = nameOf(nonce, statements);
+    if (used.has(name)) throw replayed();
+    checkRate([...used], statements, this.#caps);
+    used.add(name);
+  }
+
+  #usedBy(account: Address, minute: number): Set<string> {
+    // A signature lives for less than two minutes, so no older nonce can come again.
+    for (const old of this.#minutes.keys()) if (old < minute - 3) this.#minutes.delete(old);
+    const accounts = this.#minutes.get(minute) ?? new Map<Address, Set<string>>();
+    this.#minutes.set(minute, accounts);
+    const used = accounts.get(account) ?? new Set<string>();
+    accounts.set(account, used);
+    return used;
+  }
+}
+
+function replayed(): WaybillError {
+  return new WaybillError("REPLAYED", "This request was made before. Sign it again with a new nonce.");
+}
+
+function checkRate(used: readonly string[], statements: number, caps: Rates): void {
+  const posted = used.reduce((sum, name) => sum + Number(/\.(\d+)$/.exec(name)?.[1] ?? 0), 0);
+  if (used.length >= caps.requests) throw tooMany(`${caps.requests} requests that write or issue URLs`);
+  if (statements > 0 && posted + statements > caps.statements) throw tooMany(`${caps.statements} statements`);
+}
+
+function tooMany(what: string): WaybillError {
+  return new WaybillError("RATE_LIMITED", `An account may make ${what} in a minute. Wait for the next.`);
+}

@@ -1,0 +1,121 @@
+import type { Hono } from "hono";
+import type * as z from "zod/mini";
+import { WaybillError } from "../lib/protocol/errors.ts";
+import { type Address, type Hex, toBase64 } from "../lib/protocol/hex.ts";
+import { indicesOf, namedAuthor, type Statement, signerOf, taskId } from "../lib/protocol/statements.ts";
+import type { noticeAnswer, taskAnswer } from "../lib/protocol/wire.ts";
+import { App } from "./app.ts";
+import type { PostingDeps } from "./deps.ts";
+import { readEvents } from "./events.ts";
+import { type LambdaHandler, lambdaOf } from "./lambda.ts";
+import { openapi } from "./openapi.ts";
+import { Records, type SignedNotice } from "./records.ts";
+import type { Standing } from "./roles.ts";
+import * as routes from "./routes.ts";
+
+/** The app for tasks and the statements in them. It has no access to payloads. */
+export function createTasks(deps: PostingDeps): Hono {
+  const records = new Records(deps.store);
+  const app = new App(deps)
+    .serve(routes.openTask, async ({ account, body: { signature, ...open } }) => {
+      const statement = await relay(deps, account, { kind: "open", ...open }, signature);
+      return { answer: { task: taskId(open.owner, open.salt), statement } };
+    })
+    .serve(routes.changeRoster, async ({ account, ids, body: { signature, ...change } }) => {
+      return { answer: { statement: await relay(deps, account, { ...change, task: ids.task! }, signature) } };
+    })
+    .serve(routes.postMessage, async ({ account, ids, body: { message, signature } }) => {
+      if (message.task !== ids.task) throw bad("The message names another task than the path.");
+      return { answer: { statement: await relay(deps, account, message, signature) } };
+    })
+    .serve(routes.postReceipt, async ({ account, ids, body: { signature, ...receipt } }) => {
+      const statement: Statement = { kind: "receipt", task: ids.task!, ...receipt };
+      return { answer: { statement: await relay(deps, account, statement, signature) } };
+    })
+    .serve(routes.postWithdrawal, async ({ account, ids, body }) => {
+      const { notice } = (await records.notice(ids.task!, body.notice)) ?? unknownNotice();
+      return { answer: { statement: await relay(deps, account, { kind: "withdraw", of: notice }, body.signature) } };
+    })
+    .serve(routes.readTask, async ({ ids }) => ({ answer: await readTask(deps, ids.task!) }))
+    .serve(routes.readEvents, async ({ ids, query, signal }) => {
+      return { answer: await readEvents(deps, ids.task!, query, signal) };
+    })
+    .serve(routes.readStatement, async ({ ids }) => ({ answer: await deps.outbox.state(ids.statement!) }))
+    .serve(routes.readNotice, async ({ account, ids, standing }) => {
+      const signed = (await records.notice(ids.task!, ids.notice!)) ?? unknownNotice();
+      checkParty(signed, account, standing!);
+      return { answer: await readNotice(deps, records, ids.notice!, signed) };
+    }).hono;
+  return app.get("/health", (c) => c.json({ ok: true })).get("/openapi.json", (c) => c.json(openapi(deps.config)));
+}
+
+export const handler: LambdaHandler = lambdaOf(createTasks);
+
+/** Puts the caller's own statement into the outbox, and nobody else's. */
+async function relay(deps: PostingDeps, caller: Address, statement: Statement, signature: Hex): Promise<Hex> {
+  const named = namedAuthor(statement);
+  if (named !== null && named !== caller) throw bad("The statement is another account's. Each account posts its own.");
+  if (signerOf(deps.config, statement, signature) !== caller)
+    throw new WaybillError("BAD_SIGNATURE", "The statement's signature is not yours for this chain and contract.");
+  return deps.outbox.post({ statement, author: caller, signature });
+}
+
+async function readTask({ chain }: PostingDeps, task: Hex): Promise<z.output<typeof taskAnswer>> {
+  const head = await chain.head();
+  const [roster, members, latest] = await Promise.all([
+    chain.roster(task, head.block),
+    chain.members(task, head.block),
+    chain.latest(task, head.block),
+  ]);
+  // The role was read at the newest block; the answer is as of the depth that everybody agrees on.
+  if (roster === null)
+    throw new WaybillError("UNKNOWN_TASK", "The task's opening has too few blocks on top. Try again in a moment.");
+  return { task, owner: roster.owner, roster: roster.version, count: roster.count, members, latest, head };
+}
+
+async function readNotice(
+  { chain, outbox }: PostingDeps,
+  records: Records,
+  id: Hex,
+  { notice, signature, recipients }: SignedNotice,
+): Promise<z.output<typeof noticeAnswer>> {
+  const ref = { task: notice.task, sender: notice.sender, transfer: notice.transfer };
+  const head = await chain.head();
+  const [state, manifest, statement] = await Promise.all([
+    chain.notice(notice.task, notice.page, id, head.block),
+    records.manifest(ref, notice.manifest),
+    outbox.state(id),
+  ]);
+  if (manifest === null) throw new WaybillError("GONE", "The notice's manifest is not there any more.");
+  const bits = indicesOf(0, notice.recipients).map((bit) => 1n << BigInt(bit));
+  const stateOf = (bit: bigint) => {
+    if (state === null || state.outstanding & bit) return "outstanding";
+    return state.verified & bit ? "verified" : "cleared";
+  };
+  return {
+    notice,
+    signature,
+    recipients: recipients.map((account, i) => ({ account, state: stateOf(bits[i]!) })),
+    published: state !== null,
+    withdrawn: state?.withdrawn ?? false,
+    transaction: statement.state === "settled" ? statement.transaction : null,
+    manifest: toBase64(manifest.bytes),
+    head,
+  };
+}
+
+function checkParty({ notice, recipients }: SignedNotice, account: Address, standing: Standing): void {
+  if (standing.isOwner || notice.sender === account || recipients.includes(account)) return;
+  throw new WaybillError(
+    "NOT_RECIPIENT",
+    "This notice is for others. Its sender, its recipients and the owner see it.",
+  );
+}
+
+function unknownNotice(): never {
+  throw new WaybillError("UNKNOWN_NOTICE", "There is no such notice in this task, or not yet.");
+}
+
+function bad(message: string): WaybillError {
+  return new WaybillError("BAD_REQUEST", message);
+}
