@@ -82,6 +82,11 @@ export class World {
     return new World(anvil, provider, relayer, toHex((await deployed.getAddress()).toLowerCase()));
   }
 
+  /** The chain's JSON-RPC URL. */
+  get rpc(): string {
+    return this.#anvil.url;
+  }
+
   async stop(): Promise<void> {
     this.provider.destroy();
     await this.#anvil.stop();
