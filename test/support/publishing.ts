@@ -1,0 +1,117 @@
+import { HDNodeWallet, type LogDescription, Mnemonic } from "ethers";
+import { Outbox, type OutboxStore } from "../../functions/outbox.ts";
+import { Publisher, type PublisherDeps } from "../../functions/publisher.ts";
+import { keyRelayer, type Relayer } from "../../functions/relay.ts";
+import { Store } from "../../functions/store.ts";
+import type { Hex } from "../../lib/protocol/hex.ts";
+import type { Signed } from "../../lib/protocol/statements.ts";
+import { type Store as Bucket, startStore } from "../../local/store/store.ts";
+import { type World, waybill } from "./contract.ts";
+
+/** One of anvil's rich accounts that nobody else in the tests pays from. */
+const RELAYER = HDNodeWallet.fromMnemonic(
+  Mnemonic.fromPhrase("test test test test test test test test test test test junk"),
+  "m/44'/60'/0'/0/5",
+).privateKey;
+
+/** A bucket with an outbox of its own, and publishers over it. */
+export class Desk {
+  readonly world: World;
+  readonly store: Store;
+  readonly outbox: Outbox;
+  readonly relayer: Relayer = keyRelayer(RELAYER);
+  readonly log: string[] = [];
+  readonly #bucket: Bucket;
+  readonly #publishers: Publisher[] = [];
+
+  private constructor(world: World, bucket: Bucket) {
+    this.world = world;
+    this.#bucket = bucket;
+    const { endpoint: s3Endpoint, bucket: name, region, credentials: s3Credentials } = bucket;
+    this.store = new Store({ bucket: name, region, s3Endpoint, s3Credentials });
+    this.outbox = new Outbox(this.store, world.domain);
+  }
+
+  static async open(world: World): Promise<Desk> {
+    return new Desk(world, await startStore());
+  }
+
+  async close(): Promise<void> {
+    for (const publisher of this.#publishers) publisher.close();
+    this.store.close();
+    await this.#bucket.stop();
+  }
+
+  /** A publisher as a fresh process would have it. */
+  publisher(over: Partial<PublisherDeps> = {}): Publisher {
+    const publisher = new Publisher({
+      ...this.world.domain,
+      store: this.store,
+      rpc: this.world.rpc,
+      confirmations: 0,
+      blockTime: 100,
+      relayer: this.relayer,
+      fees: { kind: "market", maxFeePerGas: 10n ** 12n },
+      log: (line) => void this.log.push(line),
+      ...over,
+    });
+    this.#publishers.push(publisher);
+    return publisher;
+  }
+
+  async post(...statements: readonly Signed[]): Promise<Hex[]> {
+    const ids: Hex[] = [];
+    for (const signed of statements) ids.push(await this.outbox.post(signed));
+    return ids;
+  }
+
+  /** Steps until nothing is pending; fails when that takes suspiciously long. */
+  async drain(publisher: Publisher = this.publisher()): Promise<void> {
+    for (let steps = 0; steps < 10; steps++) if ((await publisher.step()).pending === 0) return;
+    throw new Error(`still pending: ${(await this.keys("outbox/")).join()}`);
+  }
+
+  async keys(prefix: string): Promise<string[]> {
+    return (await this.store.list(prefix)).map(({ key }) => key);
+  }
+
+  /** The contract's events as the chain has them, without any of our readers. */
+  async events(name?: string): Promise<LogDescription[]> {
+    const logs = await this.world.provider.getLogs({ address: this.world.domain.contract, fromBlock: 0 });
+    return logs.map((log) => waybill.parseLog(log)!).filter((event) => name === undefined || event.name === name);
+  }
+
+  /** How often a statement stands on the chain: signatures are unique to their statements. */
+  async timesOnChain({ signature }: Signed): Promise<number> {
+    const inEvents = (await this.events()).map(({ args }) => String(args.signature ?? args.signatures ?? "0x"));
+    const digits = signature.slice(2).toLowerCase();
+    return inEvents.filter((found) => found.toLowerCase().includes(digits)).length;
+  }
+
+  /** Blocks on top. */
+  async mine(blocks: number): Promise<void> {
+    await this.world.provider.send("anvil_mine", [`0x${blocks.toString(16)}`]);
+  }
+}
+
+/** The store, failing where a test says so: "before" the work is done or "after". */
+export function failing(
+  store: OutboxStore,
+  when: (operation: string, key: string) => "before" | "after" | null,
+): OutboxStore {
+  const wrapped = <A extends readonly unknown[], R>(operation: string, work: (...values: A) => Promise<R>) => {
+    return async (...values: A): Promise<R> => {
+      const fault = when(operation, String(values[0]));
+      if (fault === "before") throw new Error(`injected before ${operation}`);
+      const result = await work(...values);
+      if (fault === "after") throw new Error(`injected after ${operation}`);
+      return result;
+    };
+  };
+  return {
+    getJson: wrapped("getJson", (key: string) => store.getJson(key)),
+    putJson: wrapped("putJson", (...values: Parameters<OutboxStore["putJson"]>) => store.putJson(...values)),
+    list: wrapped("list", (...values: Parameters<OutboxStore["list"]>) => store.list(...values)),
+    delete: wrapped("delete", (key: string) => store.delete(key)),
+  };
+}
