@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ECDSA} from "solady/src/utils/ECDSA.sol";
 import {EIP712} from "solady/src/utils/EIP712.sol";
 import {IWaybill} from "./IWaybill.sol";
 
 /// @dev Who signed what. Keys sign 65 bytes with v 27 or 28 and a low s, so that a statement has one signature per
 /// key and digest algorithm; contract wallets sign as they like (ERC-1271).
 abstract contract Signatures is EIP712 {
+    /// @dev Half of secp256k1's order. Of a signature's two forms the one with the higher s is refused.
+    uint256 private constant HALF_N = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
     /// @dev Enough for a P-256 check written in Solidity (about 330k) or a large multisig. A wallet can burn no more.
     uint256 private constant WALLET_GAS = 400_000;
     /// @dev What must be left for the call to really get WALLET_GAS: 64/63 of it (EIP-150), and the price of the call
@@ -18,19 +19,36 @@ abstract contract Signatures is EIP712 {
         return ("Waybill", "1");
     }
 
-    /// @dev The signing key's account, or zero. Too little gas for the precompile leaves too little for anything
-    /// after it (1/64), so that can't pass for a bad signature.
-    function _recover(bytes32 digest, bytes calldata signature) internal view returns (address) {
-        if (signature.length != 65 || uint256(bytes32(signature[32:64])) > ECDSA.N / 2) return address(0);
-        return ECDSA.tryRecoverCalldata(digest, signature);
+    /// @dev The account of the key that made the 65 bytes of calldata at `pointer`, or zero. Too little gas for the
+    /// precompile leaves too little for anything after it (1/64), so that can't pass for a bad signature.
+    function _recover(bytes32 digest, uint256 pointer) internal view returns (address author) {
+        assembly ("memory-safe") {
+            let m := mload(0x40)
+            mstore(m, digest)
+            mstore(add(m, 0x20), byte(0, calldataload(add(pointer, 0x40)))) // v
+            calldatacopy(add(m, 0x40), pointer, 0x40) // r and s
+            mstore(0x00, 0)
+            if iszero(gt(mload(add(m, 0x60)), HALF_N)) {
+                pop(staticcall(gas(), 1, m, 0x80, 0x00, 0x20))
+            }
+            author := mload(0x00)
+        }
     }
 
     /// @dev Keys first: an EOA that delegates to a contract (EIP-7702) still signs as a key.
     function _isSigned(address author, bytes32 structHash, bytes calldata signature) internal view returns (bool) {
         bytes32 digest = _hashTypedData(structHash);
-        address key = _recover(digest, signature);
-        if (key == author && key != address(0)) return true;
+        if (signature.length == 65) {
+            address key = _recover(digest, _pointer(signature));
+            if (key == author && key != address(0)) return true;
+        }
         return author.code.length != 0 && _isSignedByWallet(author, digest, signature);
+    }
+
+    function _pointer(bytes calldata signature) internal pure returns (uint256 pointer) {
+        assembly ("memory-safe") {
+            pointer := signature.offset
+        }
     }
 
     /// @dev In assembly, because the wallet decides how much it returns, and only one word of it may cost us.

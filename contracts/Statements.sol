@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Item} from "./IWaybill.sol";
 import {EfficientHashLib} from "solady/src/utils/EfficientHashLib.sol";
 
 /// @dev The fields of a Notice as they lie in calldata. Every field is a whole word, so that reading one never
@@ -13,6 +14,13 @@ struct NoticeFields {
     bytes32 transfer;
     bytes32 manifest;
     uint256 deadline;
+}
+
+/// @dev What a Receipt and a WalletReceipt begin with.
+struct ReceiptFields {
+    bytes32 task;
+    bytes32 notice;
+    uint256 outcome;
 }
 
 /// @dev The head of a Message in calldata; the payload follows it.
@@ -59,6 +67,54 @@ library Statements {
         }
     }
 
+    /// @dev One item's parts. Nothing is checked against the end of the calldata, because nothing needs it: what lies
+    /// beyond reads as zero, and whatever is read is covered by a signature. A length that no calldata can have makes
+    /// both empty, which is a statement of no kind.
+    function item(Item[] calldata items, uint256 index)
+        internal
+        pure
+        returns (uint256 kind, bytes calldata data, bytes calldata signatures)
+    {
+        assembly ("memory-safe") {
+            let head := add(items.offset, calldataload(add(items.offset, shl(5, index))))
+            kind := calldataload(head)
+            let start := add(head, calldataload(add(head, 0x20)))
+            data.offset := add(start, 0x20)
+            data.length := calldataload(start)
+            start := add(head, calldataload(add(head, 0x40)))
+            signatures.offset := add(start, 0x20)
+            signatures.length := calldataload(start)
+            if gt(or(data.length, signatures.length), 0xffffffff) {
+                data.length := 0
+                signatures.length := 0
+            }
+        }
+    }
+
+    /// @dev Memory of one's own, not zeroed.
+    function reserve(uint256 size) internal pure returns (uint256 start) {
+        assembly ("memory-safe") {
+            start := mload(0x40)
+            mstore(0x40, add(start, and(add(size, 0x1f), not(0x1f))))
+        }
+    }
+
+    /// @dev Room for codes, not zeroed, and the place before the first one.
+    function codes(uint256 count) internal pure returns (uint8[] memory result, uint256 place) {
+        place = reserve(0x20 * count + 0x20);
+        assembly ("memory-safe") {
+            result := place
+            mstore(result, count)
+        }
+    }
+
+    /// @dev Gives back all memory from `end` on.
+    function release(uint256 end) internal pure {
+        assembly ("memory-safe") {
+            mstore(0x40, end)
+        }
+    }
+
     function word(bytes calldata data, uint256 offset) internal pure returns (uint256 value) {
         assembly ("memory-safe") {
             value := calldataload(add(data.offset, offset))
@@ -70,6 +126,14 @@ library Statements {
             n := data.offset
         }
         ok = data.length == 0xe0 && n.sender >> 160 == 0 && n.page >> 16 == 0 && n.deadline >> 48 == 0;
+    }
+
+    /// @dev A receipt of `size` bytes: more than its three fields when it names its account too.
+    function receipt(bytes calldata data, uint256 size) internal pure returns (bool ok, ReceiptFields calldata r) {
+        assembly ("memory-safe") {
+            r := data.offset
+        }
+        ok = data.length == size && r.outcome >> 8 == 0;
     }
 
     function message(bytes calldata data)

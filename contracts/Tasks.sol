@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {IWaybill, Member, Reason} from "./IWaybill.sol";
+import {IWaybill, Member} from "./IWaybill.sol";
 import {EfficientHashLib} from "solady/src/utils/EfficientHashLib.sol";
 
 /// @dev What the chain keeps: tasks, members, notices, and which statements were seen.
 abstract contract Tasks is IWaybill {
-    /// @dev One slot, written by every event. A version of 0 means that there is no such task.
-    struct Head {
-        uint64 seq;
-        uint64 blockNumber;
-        uint32 count;
-        uint32 version;
-    }
-
     /// @dev One slot, written once. `opening` is the top of the Open's statement id.
     struct Origin {
         address owner;
@@ -23,6 +15,16 @@ abstract contract Tasks is IWaybill {
     /// @dev Two masks of this size and a deadline fill a notice's word.
     uint256 internal constant PAGE = 104;
     uint256 internal constant PAGE_MASK = (1 << PAGE) - 1;
+    /// @dev A task's word, in a struct so that its slot is computed once.
+    struct Head {
+        uint256 word;
+    }
+
+    /// @dev In a task's word, which every event writes: version (32), count (32), block (64) and seq (64) of the newest
+    /// event. Zero when there is no such task.
+    uint256 internal constant VERSION_SHIFT = 160;
+    uint256 internal constant COUNT_SHIFT = 128;
+    uint256 internal constant BLOCK_SHIFT = 64;
     /// @dev In a notice's word: withdrawn (1 bit), deadline (47), outstanding (104), verified (104).
     uint256 internal constant WITHDRAWN = 1 << 255;
     uint256 internal constant DEADLINE_SHIFT = 2 * PAGE;
@@ -38,40 +40,60 @@ abstract contract Tasks is IWaybill {
     mapping(bytes32 task => mapping(address account => uint256)) internal _members;
     /// @dev The account at an index, and above it (from bit 160) one more than the account's previous index, if any.
     mapping(bytes32 task => mapping(uint256 index => uint256)) internal _accounts;
-    mapping(bytes32 key => uint256) internal _notices;
     mapping(bytes32 id => bool) internal _seen;
 
-    /// @dev Bound to the task and the page, so that nobody outside of them can clear a bit.
-    function _noticeKey(bytes32 task, uint256 page, bytes32 notice) internal pure returns (bytes32) {
+    /// @dev The slot of a notice's word. Bound to the task and the page, so that nobody outside of them can clear a bit.
+    function _noticeSlot(bytes32 task, uint256 page, bytes32 notice) internal pure returns (bytes32) {
         return EfficientHashLib.hash(task, bytes32(page), notice);
     }
 
-    /// @dev Moves the task's line on, for the event that the caller emits next.
-    function _advance(bytes32 task, Head memory head) internal returns (uint64 seq, uint64 prevBlock) {
-        unchecked {
-            seq = ++head.seq;
+    function _load(bytes32 slot) internal view returns (uint256 word) {
+        assembly ("memory-safe") {
+            word := sload(slot)
         }
-        prevBlock = head.blockNumber;
-        head.blockNumber = uint64(block.number);
-        _heads[task] = head;
+    }
+
+    function _store(bytes32 slot, uint256 word) internal {
+        assembly ("memory-safe") {
+            sstore(slot, word)
+        }
+    }
+
+    /// @dev Moves the task's line on from `word`, for the event that the caller emits next.
+    function _advance(Head storage head, uint256 word) internal returns (uint64 seq, uint64 prevBlock) {
+        prevBlock = uint64(word >> BLOCK_SHIFT);
+        unchecked {
+            seq = uint64(word + 1);
+            head.word = word + 1 + ((block.number - prevBlock) << BLOCK_SHIFT);
+        }
     }
 
     /// @dev Gives each account that isn't active the next index, in order.
-    function _enroll(bytes32 task, Head memory head, address[] calldata accounts) internal {
+    /// @return The task's word with the new count.
+    function _enroll(bytes32 task, uint256 head, address[] calldata accounts) internal returns (uint256) {
         mapping(address => uint256) storage ofTask = _members[task];
         mapping(uint256 => uint256) storage byIndex = _accounts[task];
-        uint256 count = head.count;
         unchecked {
             for (uint256 i; i < accounts.length; ++i) {
                 address account = accounts[i];
                 uint256 word = ofTask[account];
                 if (word & ACTIVE != 0) continue;
-                uint256 previous = word == 0 ? 0 : uint32(word) + 1;
-                byIndex[count] = previous << 160 | uint160(account);
-                ofTask[account] = KNOWN | ACTIVE | count++;
+                uint256 previous = word == 0 ? 0 : uint256(uint32(word)) + 1;
+                uint256 index = _countOf(head);
+                byIndex[index] = previous << 160 | uint160(account);
+                ofTask[account] = KNOWN | ACTIVE | index;
+                head += 1 << COUNT_SHIFT;
             }
         }
-        head.count = uint32(count);
+        return head;
+    }
+
+    function _versionOf(uint256 head) internal pure returns (uint32) {
+        return uint32(head >> VERSION_SHIFT);
+    }
+
+    function _countOf(uint256 head) internal pure returns (uint32) {
+        return uint32(head >> COUNT_SHIFT);
     }
 
     function _dismiss(bytes32 task, address[] calldata accounts) internal {
@@ -88,16 +110,9 @@ abstract contract Tasks is IWaybill {
             uint256 previous = _accounts[task][index] >> 160;
             if (previous == 0) return false;
             index = previous - 1;
-            if (_notices[_noticeKey(task, index / PAGE, notice)] >> (index % PAGE) & 1 != 0) return true;
+            if (_load(_noticeSlot(task, index / PAGE, notice)) >> (index % PAGE) & 1 != 0) return true;
         }
         return false;
-    }
-
-    /// @dev Why an account may not speak in a task now, if so.
-    function _standing(bytes32 task, address account) internal view returns (uint8 reason) {
-        uint256 word = _members[task][account];
-        if (word == 0) return Reason.UNKNOWN_MEMBER;
-        if (word & ACTIVE == 0) return Reason.EXPELLED;
     }
 
     /// @inheritdoc IWaybill
@@ -112,7 +127,7 @@ abstract contract Tasks is IWaybill {
         view
         returns (Member[] memory list)
     {
-        uint256 total = _heads[task].count;
+        uint256 total = _countOf(_heads[task].word);
         uint256 length = from < total ? total - from : 0;
         if (count < length) length = count;
         list = new Member[](length);
@@ -124,14 +139,14 @@ abstract contract Tasks is IWaybill {
 
     /// @inheritdoc IWaybill
     function roster(bytes32 task) external view returns (address owner, uint32 version, uint32 count) {
-        Head storage head = _heads[task];
-        return (_origins[task].owner, head.version, head.count);
+        uint256 head = _heads[task].word;
+        return (_origins[task].owner, _versionOf(head), _countOf(head));
     }
 
     /// @inheritdoc IWaybill
     function latest(bytes32 task) external view returns (uint64 seq, uint64 blockNumber) {
-        Head storage head = _heads[task];
-        return (head.seq, head.blockNumber);
+        uint256 head = _heads[task].word;
+        return (uint64(head), uint64(head >> BLOCK_SHIFT));
     }
 
     /// @inheritdoc IWaybill
@@ -140,7 +155,7 @@ abstract contract Tasks is IWaybill {
         view
         returns (uint48 deadline, uint104 outstanding, uint104 verified, bool withdrawn)
     {
-        uint256 word = _notices[_noticeKey(task, page, notice)];
+        uint256 word = _load(_noticeSlot(task, page, notice));
         deadline = uint48((word & ~WITHDRAWN) >> DEADLINE_SHIFT);
         return (deadline, uint104(word >> PAGE), uint104(word), word & WITHDRAWN != 0);
     }
