@@ -57,7 +57,8 @@ abstract contract Signatures is EIP712 {
         view
         returns (bool valid)
     {
-        bytes memory question = abi.encodeWithSelector(0x1626ba7e, digest, signature); // isValidSignature(bytes32,bytes)
+        // isValidSignature(bytes32,bytes)
+        bytes memory question = abi.encodeWithSelector(0x1626ba7e, digest, signature);
         if (gasleft() < WALLET_GAS_LEFT) revert IWaybill.NotEnoughGas();
         assembly ("memory-safe") {
             mstore(0x00, 0)

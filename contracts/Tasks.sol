@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {IWaybill, Member} from "./IWaybill.sol";
+import {IWaybill, Member, Reason} from "./IWaybill.sol";
 import {EfficientHashLib} from "solady/src/utils/EfficientHashLib.sol";
 
 /// @dev What the chain keeps: tasks, members, notices, and which statements were seen.
@@ -113,6 +113,17 @@ abstract contract Tasks is IWaybill {
             if (_load(_noticeSlot(task, index / PAGE, notice)) >> (index % PAGE) & 1 != 0) return true;
         }
         return false;
+    }
+
+    /// @dev The answer to an item that has one code.
+    function _single(bytes32 id, uint8 reason) internal returns (uint8[] memory codes) {
+        assembly ("memory-safe") {
+            codes := mload(0x40)
+            mstore(codes, 1)
+            mstore(add(codes, 0x20), and(reason, 0xff))
+            mstore(0x40, add(codes, 0x40))
+        }
+        if (reason != Reason.OK) emit Skipped(id, reason);
     }
 
     /// @inheritdoc IWaybill

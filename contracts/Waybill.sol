@@ -53,14 +53,4 @@ contract Waybill is Rosters, Posts, Answers {
         if (kind == Kind.ADMIT || kind == Kind.EXPEL) return _changeRoster(kind, data, signature);
         return (0, Reason.BAD_KIND);
     }
-
-    function _single(bytes32 id, uint8 reason) private returns (uint8[] memory codes) {
-        assembly ("memory-safe") {
-            codes := mload(0x40)
-            mstore(codes, 1)
-            mstore(add(codes, 0x20), and(reason, 0xff))
-            mstore(0x40, add(codes, 0x40))
-        }
-        if (reason != Reason.OK) emit Skipped(id, reason);
-    }
 }
