@@ -1,7 +1,5 @@
-import { createWriteStream } from "node:fs";
-import { rm } from "node:fs/promises";
+import { type FileHandle, open, rm } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
-import { pipeline } from "node:stream/promises";
 import { decodeChunked } from "./chunked.ts";
 import { Digests, type Promises, readPromises } from "./digests.ts";
 import { S3Error } from "./errors.ts";
@@ -10,8 +8,8 @@ import { S3Error } from "./errors.ts";
 const MAX_UPLOAD = 5 * 2 ** 30;
 /** A Complete of 10,000 parts with checksums is 1.9 MB. */
 const MAX_DOCUMENT = 8 * 2 ** 20;
-/** How much may wait for the disk before the sender is made to wait. */
-const WRITE_AHEAD = 2 ** 20;
+/** Bytes written at once: a socket brings 64 KiB at a time, and a call for each costs more than the writing. */
+const BATCH = 2 ** 19;
 
 /** Verified bytes in a file that nobody else knows of. */
 export interface Received {
@@ -68,12 +66,34 @@ interface Source {
 export async function receive(source: Source, file: string, promises: Promises): Promise<Received> {
   const { bytes, verify } = digested(source, promises);
   try {
-    await pipeline(bytes, createWriteStream(file, { flags: "wx", highWaterMark: WRITE_AHEAD }));
+    const handle = await open(file, "wx");
+    await writeBatches(handle, bytes).finally(() => handle.close());
     return { file, size: promises.size, sha256: verify() };
   } catch (error) {
     await rm(file, { force: true });
     throw error;
   }
+}
+
+/** While one batch goes to the disk the next one is collected; the sender waits when both are full. */
+async function writeBatches(handle: FileHandle, bytes: AsyncIterable<Buffer>): Promise<void> {
+  let [batch, size, writing]: [Buffer[], number, Promise<void>] = [[], 0, Promise.resolve()];
+  for await (const chunk of bytes) {
+    batch.push(chunk);
+    size += chunk.length;
+    if (size < BATCH) continue;
+    await writing;
+    writing = writeAll(handle, batch, size);
+    writing.catch(() => {}); // heard of at the next await
+    [batch, size] = [[], 0];
+  }
+  await writing;
+  if (size > 0) await writeAll(handle, batch, size);
+}
+
+async function writeAll(handle: FileHandle, batch: readonly Buffer[], size: number): Promise<void> {
+  const { bytesWritten } = await handle.writev(batch);
+  if (bytesWritten !== size) throw new Error("the disk is full");
 }
 
 function digested({ bytes, trailers }: Source, promises: Promises): { bytes: AsyncIterable<Buffer>; verify(): string } {
