@@ -2,6 +2,7 @@ import { Hono } from "hono";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import { nowOf, type PostingDeps } from "./deps.ts";
 import { createDownloads } from "./downloads.ts";
+import { noncesOf } from "./nonces.ts";
 import { problemOf } from "./problem.ts";
 import { createTasks } from "./tasks.ts";
 import { createUploads } from "./uploads.ts";
@@ -13,6 +14,7 @@ export function createApi(deps: PostingDeps): Hono {
     const error = new WaybillError("NOT_FOUND", "There is nothing here. /openapi.json lists what there is.");
     return problemOf(c, error, nowOf(deps));
   });
-  for (const app of [createUploads(deps), createDownloads(deps), createTasks(deps)]) api.route("/", app);
+  const shared = { ...deps, nonces: deps.nonces ?? noncesOf(deps) };
+  for (const app of [createUploads(shared), createDownloads(shared), createTasks(shared)]) api.route("/", app);
   return api;
 }

@@ -8,7 +8,7 @@ import { authorityOf, type Claim, readClaim, verifyClaim } from "./auth.ts";
 import { readBody } from "./body.ts";
 import { type Deps, nowOf } from "./deps.ts";
 import { parseJson } from "./json.ts";
-import { MemoryNonces, type Nonces, StoredNonces } from "./nonces.ts";
+import { type Nonces, noncesOf } from "./nonces.ts";
 import { problemOf } from "./problem.ts";
 import { checkOperator, type Standing, standingIn } from "./roles.ts";
 import { limitOf, parametersOf, type Route } from "./routes.ts";
@@ -39,9 +39,8 @@ export class App {
   readonly #nonces: Nonces;
 
   constructor(deps: Deps) {
-    const { caps, nonces } = deps.config;
     this.#deps = deps;
-    this.#nonces = nonces === "memory" ? new MemoryNonces(caps) : new StoredNonces(deps.store, caps);
+    this.#nonces = deps.nonces ?? noncesOf(deps);
     this.hono = new Hono();
     this.hono.onError((error, c) => problemOf(c, error, nowOf(deps)));
     this.hono.notFound((c) => problemOf(c, noRoute(), nowOf(deps)));

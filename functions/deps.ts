@@ -1,6 +1,7 @@
 import { ChainReader } from "../lib/chain/reader.ts";
 import { bellOf } from "./bell.ts";
 import { type Config, configFromEnv } from "./config.ts";
+import type { Nonces } from "./nonces.ts";
 import { Outbox } from "./outbox.ts";
 import { Store } from "./store.ts";
 
@@ -9,6 +10,8 @@ export interface Deps {
   readonly config: Config;
   readonly store: Store;
   readonly chain: ChainReader;
+  /** Where nonces are remembered; by default each app makes its own from the configuration. */
+  readonly nonces?: Nonces;
   /** Milliseconds since the epoch; by default this machine's clock. */
   readonly clock?: () => number;
 }

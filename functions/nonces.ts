@@ -1,6 +1,6 @@
 import { WaybillError } from "../lib/protocol/errors.ts";
 import type { Address } from "../lib/protocol/hex.ts";
-import type { Caps } from "./config.ts";
+import type { Caps, Config } from "./config.ts";
 import { nonceMinute } from "./keys.ts";
 import type { Store } from "./store.ts";
 
@@ -22,10 +22,15 @@ export interface Nonces {
 /** A claim's name carries its statements, so that a LIST counts them: "{nonce}" or "{nonce}.{statements}". */
 const nameOf = (nonce: string, statements: number) => (statements === 0 ? nonce : `${nonce}.${statements}`);
 
+/** The replay guard of a configuration. Apps in one process share theirs, or in memory each would have caps of its own. */
+export function noncesOf({ config, store }: { config: Pick<Config, "nonces" | "caps">; store: Store }): Nonces {
+  return config.nonces === "memory" ? new MemoryNonces(config.caps) : new StoredNonces(store, config.caps);
+}
+
 const minuteOf = (created: number) => Math.floor(created / 60);
 
 /** Nonces as small objects: one If-None-Match write claims, one LIST of the minute counts. */
-export class StoredNonces implements Nonces {
+class StoredNonces implements Nonces {
   readonly #store: Store;
   readonly #caps: Rates;
 
@@ -52,7 +57,7 @@ export class StoredNonces implements Nonces {
 }
 
 /** Nonces in memory, for one process that serves all requests. */
-export class MemoryNonces implements Nonces {
+class MemoryNonces implements Nonces {
   readonly #minutes = new Map<number, Map<Address, Set<string>>>();
   readonly #caps: Rates;
 
