@@ -16,7 +16,7 @@ export const waybillAbi: readonly string[] = [
   "function latest(bytes32 task) view returns (uint64 seq, uint64 blockNumber)",
   "function member(bytes32 task, address account) view returns (uint32 index, bool active, bool known)",
   "function members(bytes32 task, uint256 from, uint256 count) view returns ((address account, bool active)[] list)",
-  "function relay((uint8 kind, bytes data, bytes signatures)[] items) returns (uint8[][])",
+  "function relay((uint8 kind, bytes data, bytes signatures)[] items) returns (uint8[][] results)",
   "function roster(bytes32 task) view returns (address owner, uint32 version, uint32 count)",
   "function state(bytes32 task, uint16 page, bytes32 notice) view returns (uint48 deadline, uint104 outstanding, uint104 verified, bool withdrawn)",
 ];

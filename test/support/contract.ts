@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import {
-  concat,
   ContractFactory,
+  concat,
   hexlify,
   Interface,
   JsonRpcProvider,
@@ -12,7 +12,6 @@ import {
   toBeHex,
   Wallet,
 } from "ethers";
-import { type Anvil, startAnvil } from "../../local/anvil.ts";
 import { waybillAbi } from "../../lib/protocol/abi.ts";
 import { type Address, type Hex, toHex } from "../../lib/protocol/hex.ts";
 import { type Reason, reasonNames } from "../../lib/protocol/reasons.ts";
@@ -33,6 +32,7 @@ import {
   taskId,
   type WalletReceipt,
 } from "../../lib/protocol/statements.ts";
+import { type Anvil, startAnvil } from "../../local/anvil.ts";
 
 export const waybill: Interface = new Interface(waybillAbi);
 export const DAY = 86_400;
@@ -262,7 +262,8 @@ export const forged = (signed: Item): Item => {
   const last = Number.parseInt(signed.signatures.slice(64, 66), 16) ^ 1;
   return {
     ...signed,
-    signatures: `${signed.signatures.slice(0, 64)}${last.toString(16).padStart(2, "0")}${signed.signatures.slice(66)}` as Hex,
+    signatures:
+      `${signed.signatures.slice(0, 64)}${last.toString(16).padStart(2, "0")}${signed.signatures.slice(66)}` as Hex,
   };
 };
 
