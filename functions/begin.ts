@@ -66,20 +66,20 @@ async function startUpload(
   found: Versioned | null,
 ): Promise<TransferRecord | null> {
   await checkOpenUploads(deps, ref);
-  // A swept transfer is bound to its digest, and with it to the plan and type that its manifest names.
-  const bound = found?.record.digest ? found.record : null;
-  const contentType = bound?.contentType ?? request.contentType ?? DEFAULT_CONTENT_TYPE;
+  // A swept transfer is bound to its digest and so to its plan; and whoever began it may still be at work by that plan.
+  const kept = found && found.record.state !== "aborted" ? found.record : null;
+  const contentType = kept?.contentType ?? request.contentType ?? DEFAULT_CONTENT_TYPE;
   const uploadId = await deps.store.createUpload(payloadKey(ref), contentType);
   const record: TransferRecord = {
     state: "open",
     uploadId,
-    size: bound ? bound.size : request.size,
-    partSize: bound ? bound.partSize : partSizeFor(deps.config, request),
+    size: kept ? kept.size : request.size,
+    partSize: kept ? kept.partSize : partSizeFor(deps.config, request),
     contentType,
-    digest: bound?.digest ?? null,
+    digest: kept?.digest ?? null,
     storedAt: null,
     keepUntil: 0,
-    notices: bound?.notices ?? [],
+    notices: kept?.notices ?? [],
   };
   try {
     const won = found ? await records.replace(ref, found.etag, record) : await records.create(ref, record);
