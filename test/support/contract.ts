@@ -116,6 +116,13 @@ export class World {
     return codes.map((ofItem) => [...ofItem].map(named));
   }
 
+  /** What a call of one single-code item with that much gas would do, without doing it. */
+  async attempt(items: readonly Item[], gasLimit: number): Promise<Reason | "reverted"> {
+    const call = { to: this.domain.contract, data: relayData(items), gas: toBeHex(gasLimit) };
+    const answer = await this.provider.send("eth_call", [call, "latest"]).catch(() => null);
+    return answer === null ? "reverted" : named(waybill.decodeFunctionResult("relay", answer)[0][0][0]);
+  }
+
   /** Relays without looking first; throws when the transaction reverts. */
   async send(items: readonly Item[], gasLimit?: number): Promise<Omit<Relayed, "results">> {
     const request = { to: this.domain.contract, data: relayData(items), gasLimit: gasLimit ?? 16_777_216 };

@@ -1,0 +1,64 @@
+import { readFileSync } from "node:fs";
+import { Interface } from "ethers";
+import { describe, expect, it } from "vitest";
+import { build } from "../contracts/build.mjs";
+import { waybillAbi } from "../lib/protocol/abi.ts";
+import { outcomes, reasonNames } from "../lib/protocol/reasons.ts";
+import { itemKinds } from "../lib/protocol/statements.ts";
+import { item, Task, World } from "./support/contract.ts";
+
+const read = (path: string): string => readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
+
+/** The constants of one library of IWaybill.sol, by name. */
+function constantsOf(library: string): Record<string, number> {
+  const body = read("contracts/IWaybill.sol").split(`library ${library} {`)[1]!.split("\n}")[0]!;
+  const found = body.matchAll(/uint8 internal constant (\w+) = (\d+);/g);
+  return Object.fromEntries([...found].map(([, name, value]) => [name, Number(value)]));
+}
+
+describe("The committed contract", () => {
+  it("is byte for byte what its sources compile to", () => {
+    for (const [path, text] of Object.entries(build())) expect(text === read(path), path).toBe(true);
+  });
+
+  it("has an ABI that ethers takes, with every event and view", () => {
+    const { fragments } = new Interface(waybillAbi);
+    expect(fragments.filter(({ type }) => type === "event")).toHaveLength(9);
+    expect(fragments.filter(({ type }) => type === "function")).toHaveLength(7);
+  });
+
+  it("fits the 24 KiB that a contract may have", () => {
+    const { bytecode } = JSON.parse(read("contracts/artifacts/Waybill.json")) as { bytecode: Record<string, string> };
+    for (const code of Object.values(bytecode)) expect(code.length / 2).toBeLessThan(24_576);
+  });
+
+  it("works on a chain that knows nothing newer than paris", async () => {
+    const world = await World.start({ target: "paris", args: ["--hardfork", "paris"] });
+    try {
+      const task = await Task.opened(world, 3);
+      const notice = await task.noticed([1, 2]);
+      const { results } = await world.relay([
+        await task.receipts(notice, task.members.slice(1)),
+        item(await task.message()),
+      ]);
+      expect(results).toEqual([["OK", "OK"], ["OK"]]);
+    } finally {
+      await world.stop();
+    }
+  });
+});
+
+describe("The numbers of TypeScript and Solidity are the same", () => {
+  it("for reasons", () => {
+    expect(constantsOf("Reason")).toEqual(Object.fromEntries(reasonNames.map((name, code) => [name, code])));
+  });
+
+  it("for outcomes", () => {
+    expect(constantsOf("Outcome")).toEqual(outcomes);
+  });
+
+  it("for kinds", () => {
+    const kinds = Object.values(constantsOf("Kind"));
+    expect(kinds).toEqual(Object.values(itemKinds));
+  });
+});
