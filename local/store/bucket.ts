@@ -1,4 +1,5 @@
-import { rename, rm } from "node:fs/promises";
+import { renameSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import type { Received } from "./body.ts";
 import { type BucketFolder, type Disk, newBlob, newUploadId, objectRecord, partFile, uploadRecord } from "./disk.ts";
 import { S3Error } from "./errors.ts";
@@ -94,7 +95,7 @@ export class Bucket {
   async store(received: Received, record: Omit<ObjectRecord, "blobs" | "size">): Promise<void> {
     const blob = { file: newBlob(), size: received.size, sha256: received.sha256 };
     try {
-      await rename(received.file, this.folder.path(blob.file));
+      renameSync(received.file, this.folder.path(blob.file));
       await this.put({ ...record, size: received.size, blobs: [blob] });
     } catch (error) {
       await this.folder.remove(blob.file);
@@ -104,7 +105,7 @@ export class Bucket {
 
   /** Makes a record the object of its key. Under the key's lock. */
   async put(object: ObjectRecord): Promise<void> {
-    await writeRecord(this.folder.path(objectRecord(object.key)), this.temporary(), object);
+    writeRecord(this.folder.path(objectRecord(object.key)), this.temporary(), object);
     const old = this.#objects.get(object.key);
     this.#objects.set(object.key, object);
     this.keys.add(object.key);
@@ -133,7 +134,7 @@ export class Bucket {
     const id = newUploadId(record.modified);
     const upload = { record: { ...record, id }, parts: new Map<number, Part>() };
     await this.folder.make(`uploads/${id}`);
-    await writeRecord(this.folder.path(uploadRecord(id)), this.temporary(), upload.record);
+    writeRecord(this.folder.path(uploadRecord(id)), this.temporary(), upload.record);
     this.uploads.set(id, upload);
     return id;
   }
@@ -152,7 +153,7 @@ export class Bucket {
         const { parts } = this.upload(key, id); // it may have ended while the body came in
         const { size, sha256 } = received;
         const part = { number, size, sha256, modified: now, file: partFile(id, number, sha256) };
-        await rename(received.file, this.folder.path(part.file));
+        renameSync(received.file, this.folder.path(part.file));
         const old = parts.get(number);
         parts.set(number, part);
         if (old && old.file !== part.file) await this.folder.remove(old.file);

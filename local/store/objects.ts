@@ -21,14 +21,14 @@ export const putObject: Operation = async ({ request, bucket, body, now }) => {
   const received = await body.toFile(bucket.temporary());
   const etag = etagOf(received.sha256);
   const checksum = body.promises.checksum?.name === "x-amz-checksum-sha256" ? { checksum: received.sha256 } : {};
-  try {
-    await bucket.keyLocks.run(key, async () => {
-      checkWrite(headers, bucket.find(key));
-      await bucket.store(received, { key, etag, modified: now, headers: kept, ...checksum });
-    });
-  } finally {
-    await rm(received.file, { force: true }); // still there only if the write was refused
-  }
+  const write = bucket.keyLocks.run(key, async () => {
+    checkWrite(headers, bucket.find(key));
+    await bucket.store(received, { key, etag, modified: now, headers: kept, ...checksum });
+  });
+  await write.catch(async (error: unknown) => {
+    await rm(received.file, { force: true });
+    throw error;
+  });
   return { status: 200, headers: { etag: quoted(etag), ...checksumHeaders(checksum.checksum) } };
 };
 

@@ -27,6 +27,8 @@ export interface RequestLog {
   readonly status: number;
   /** S3's error code. */
   readonly code?: string;
+  /** What is behind an InternalError: a full disk, say. */
+  readonly cause?: unknown;
   readonly milliseconds: number;
 }
 
@@ -81,6 +83,7 @@ class Exchange {
   #request: S3Request | undefined;
   #operation = "";
   #code: string | undefined;
+  #cause: unknown;
 
   constructor(parts: ServerParts, message: IncomingMessage, response: ServerResponse, held: boolean) {
     this.#parts = parts;
@@ -97,7 +100,7 @@ class Exchange {
     } catch {
       this.#response.destroy(); // the reader is gone, or must see that what it got is not all
     }
-    await reply.content?.release();
+    await reply.content?.release().catch(() => {}); // an old version's bytes that can't be removed harm nobody
     this.log();
   }
 
@@ -130,6 +133,7 @@ class Exchange {
   private explain(error: unknown): Reply {
     const { code, message, status, headers } = error instanceof S3Error ? error : new S3Error("InternalError");
     this.#code = code;
+    if (code === "InternalError") this.#cause = error;
     const explanation = [
       ["Code", code],
       ["Message", message],
@@ -172,6 +176,7 @@ class Exchange {
       key: this.#request?.key ?? "",
       status: this.#response.statusCode,
       ...(this.#code === undefined ? {} : { code: this.#code }),
+      ...(this.#cause === undefined ? {} : { cause: this.#cause }),
       milliseconds: Math.round(performance.now() - this.#start),
     });
   }
