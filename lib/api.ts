@@ -2,7 +2,7 @@ import { getBytes, randomBytes, type Signer, toUtf8Bytes, toUtf8String } from "e
 import type * as z from "zod/mini";
 import type { Deployment } from "./protocol/deployment.ts";
 import { isErrorCode, WaybillError } from "./protocol/errors.ts";
-import { type Address, type Hex, toBase64, wordHex } from "./protocol/hex.ts";
+import { type Address, type Hex, toBase64 } from "./protocol/hex.ts";
 import {
   contentDigest,
   coveredComponents,
@@ -20,8 +20,6 @@ import {
   downloadAnswer,
   eventsAnswer,
   finishAnswer,
-  type MessageJson,
-  type NoticeJson,
   openAnswer,
   type PartRequest,
   partsAnswer,
@@ -30,6 +28,7 @@ import {
   statementStateAnswer,
   storedPartsAnswer,
   taskAnswer,
+  wireText,
 } from "./protocol/wire.ts";
 
 /** No route takes longer; an HTTP API on AWS ends at 30 s itself. */
@@ -124,8 +123,8 @@ export class Api {
   }
 
   message({ statement, signature }: Signed<Message>): Promise<{ statement: Hex }> {
-    const message: MessageJson = { ...statement, recipients: wordHex(statement.recipients) };
-    return this.#call(post(`/v1/tasks/${statement.task}/messages`, { message, signature }, statementAnswer));
+    const body = { message: statement, signature };
+    return this.#call(post(`/v1/tasks/${statement.task}/messages`, body, statementAnswer));
   }
 
   receipt(task: Hex, notice: Hex, outcome: Outcome, signature: Hex): Promise<{ statement: Hex }> {
@@ -164,10 +163,9 @@ export class Api {
     body: { manifest?: Uint8Array; notices: readonly PublishedNotice[] },
     signal?: AbortSignal,
   ): Promise<FinishAnswer> {
-    const notices = body.notices.map((signed) => ({ ...signed, notice: noticeOnWire(signed.notice) }));
     const manifest = body.manifest && { manifest: toBase64(body.manifest) };
     const path = `${transferPath(task, transfer)}/finish`;
-    return this.#call({ ...post(path, { ...manifest, notices }, finishAnswer), signal });
+    return this.#call({ ...post(path, { ...manifest, notices: body.notices }, finishAnswer), signal });
   }
 
   download(task: Hex, notice: Hex, signal?: AbortSignal): Promise<DownloadAnswer> {
@@ -200,7 +198,7 @@ export class Api {
   }
 
   async #once<T>(call: Call<T>): Promise<T> {
-    const body = call.body === undefined ? new Uint8Array() : toUtf8Bytes(JSON.stringify(call.body));
+    const body = call.body === undefined ? new Uint8Array() : toUtf8Bytes(wireText(call.body));
     const headers = await this.#sign(call, body);
     const response = await this.#send(call, headers, body);
     if (response.status < 200 || response.status >= 300) throw problemOf(response);
@@ -264,9 +262,8 @@ function problemOf({ status, retryAfter, body }: Answer): WaybillError {
     // A gateway in between speaks so; the status says what it means.
     return new WaybillError("UNAVAILABLE", `The Waybill API can't serve now: ${what}.`, { details: wait });
   }
-  const { code, detail, serverTime } = parsed.data;
-  const details = { ...(serverTime !== undefined && { serverTime }), ...wait };
-  return new WaybillError(code, detail, { details });
+  const { code, detail, type: _type, title: _title, status: _status, ...facts } = parsed.data;
+  return new WaybillError(code, detail, { details: { ...facts, ...wait } });
 }
 
 function post<T>(path: string, body: unknown, answer: Schema<T>): Call<T> {
@@ -281,18 +278,15 @@ function transferPath(task: Hex, transfer: Hex): string {
   return `/v1/tasks/${task}/transfers/${transfer}`;
 }
 
-function noticeOnWire(notice: Notice): NoticeJson {
-  return { ...notice, recipients: wordHex(notice.recipients) };
-}
-
-function mayPass(error: WaybillError): boolean {
-  return ["UNREACHABLE", "UNAVAILABLE", "RATE_LIMITED", "INTERNAL"].includes(error.code);
+function mayPass({ code, details }: WaybillError): boolean {
+  if (typeof details.retryAfter === "number" && details.retryAfter > MAX_RETRY_AFTER_MS) return false;
+  return ["UNREACHABLE", "UNAVAILABLE", "RATE_LIMITED", "INTERNAL"].includes(code);
 }
 
 /** Full jitter, or what the server asked for. */
 function patience(error: WaybillError, failures: number): number {
   const { retryAfter } = error.details;
-  if (typeof retryAfter === "number") return Math.min(MAX_RETRY_AFTER_MS, retryAfter) * (1 + Math.random() / 4);
+  if (typeof retryAfter === "number") return retryAfter * (1 + Math.random() / 4);
   return Math.random() * Math.min(BACK_OFF_MS.most, BACK_OFF_MS.first * 2 ** failures);
 }
 

@@ -95,14 +95,14 @@ export class Follower {
     });
   }
 
-  /** Resolves when everything that stood on the chain at the time of the call is applied, with a block not older. */
-  async sync(signal?: AbortSignal): Promise<Head> {
+  /** Resolves when everything that stood on the chain at the time of the call is applied, with where that was. */
+  async sync(signal?: AbortSignal): Promise<{ head: Head; seq: number }> {
     signal?.throwIfAborted();
     if (this.#closed) throw closed();
     const { head, seq } = await this.#options.source.look(signal);
     await this.until(() => (this.ledger.position.seq >= seq ? true : undefined), { signal });
     this.#reached(head);
-    return head;
+    return { head, seq };
   }
 
   close(): void {

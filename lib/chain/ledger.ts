@@ -90,6 +90,7 @@ export class Ledger {
   readonly #indices = new Map<Address, number>();
   readonly #active = new Set<Address>();
   readonly #notices = new Map<Hex, MutableNotice>();
+  readonly #transfers = new Map<string, NoticeRecord[]>();
   readonly #messages = new Set<Hex>();
   #owner: Address | null = null;
   #roster = 0;
@@ -133,6 +134,16 @@ export class Ledger {
   /** All proved notices, oldest first. */
   *notices(): Generator<NoticeRecord> {
     for (const record of this.#notices.values()) if (record.proved) yield record;
+  }
+
+  /** The proved notices of one payload, oldest first. */
+  noticesOf(sender: Address, transfer: Hex): readonly NoticeRecord[] {
+    return this.#transfers.get(`${sender}/${transfer}`) ?? [];
+  }
+
+  /** Whether a message stands on the chain. */
+  hasMessage(id: Hex): boolean {
+    return this.#messages.has(id);
   }
 
   /** Is a message for this member? */
@@ -216,14 +227,10 @@ export class Ledger {
       return [account, { account, index, state: "outstanding", outcome: null, transaction: null }];
     });
     const proved = this.#isSigned(notice, sender, event.signature);
-    this.#notices.set(id, {
-      id,
-      notice,
-      place: placeOfEvent(event),
-      proved,
-      withdrawn: false,
-      recipients: new Map(records),
-    });
+    const place = placeOfEvent(event);
+    const record = { id, notice, place, proved, withdrawn: false, recipients: new Map(records) };
+    this.#notices.set(id, record);
+    if (proved) this.#transfers.set(`${sender}/${transfer}`, [...this.noticesOf(sender, transfer), record]);
     return null;
   }
 

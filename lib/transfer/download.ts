@@ -44,7 +44,7 @@ export async function download(job: DownloadJob): Promise<void> {
   const { manifest, sink, signal } = job;
   const parts = manifest.size === 0 ? [] : partsOf(manifest);
   const urls = new DownloadUrls(job);
-  const buffers = new Buffers(manifest.partSize);
+  const buffers = new Buffers(Math.min(manifest.partSize, manifest.size));
   const progress = tracker(job, partsOf(manifest).length);
   if (manifest.size === 0) await checkEmpty(manifest);
   await inParallel(inTurn(parts), slotsFor(manifest.partSize, CONCURRENCY), signal, async (part, aborted) => {

@@ -1,0 +1,197 @@
+import { hexlify, randomBytes } from "ethers";
+import { sessionOf, type TaskContractor } from "./contractor.ts";
+import { accountOf, accountsOf, checkCount, checkTag, totalOf, usage } from "./options.ts";
+import { WaybillError } from "./protocol/errors.ts";
+import type { Address } from "./protocol/hex.ts";
+import { transferId } from "./protocol/statements.ts";
+import { receive } from "./receive.ts";
+import { type Failure, type NoticeEvent, type ReceiptEvent, type SendResult, send } from "./send.ts";
+import type { Session } from "./session.ts";
+import type { Progress } from "./transfer/parts.ts";
+import { type Payload, sourceOf } from "./transfer/source.ts";
+import { type Destination, MAX_BYTES_IN_MEMORY, targetOf } from "./transfer/target.ts";
+
+/** What all sending calls take. */
+interface SendCommon {
+  /** Who sends; when given, it must be the signer. */
+  readonly source?: string;
+  /** What is sent: bytes, a Blob, `{ path }` or a stream of bytes. */
+  readonly dataStream: Payload;
+  /**
+   * The transfer's name, 1 to 512 characters; random when left out. The same tag and bytes join the transfer that is there:
+   * nothing is uploaded twice. The same tag with other bytes is CONFLICT.
+   */
+  readonly tag?: string;
+  /**
+   * Milliseconds, added to `timeout`: only their sum matters. Counted from when the payload is in the store, in the chain's
+   * time. By default both together are 10 minutes and a second per MiB; 0 in either is 29 days; less than 1,000 is USAGE.
+   */
+  readonly connectionTimeout?: number;
+  readonly timeout?: number;
+  /** Throw NOT_ALL_RECEIVED when somebody did not verify, once all have answered or time is over. Default false. */
+  readonly ensureAllSucc?: boolean;
+  /** Ends the call: an upload stays for a later call to go on; notices of this call are withdrawn. Rejects with ABORTED. */
+  readonly signal?: AbortSignal;
+  /** Bytes of a part, at least what the store takes; by default 8 MiB, more for large payloads. Only a new transfer heeds it. */
+  readonly partSize?: number;
+  /** After every part. What a callback throws ends the call. */
+  readonly onProgress?: (progress: Progress) => void;
+  /** When a notice is accepted or joined, before anybody has answered. */
+  readonly onNotice?: (event: NoticeEvent) => void;
+  /** When a recipient's answer stands on the chain. */
+  readonly onReceipt?: (event: ReceiptEvent) => void;
+}
+
+/** How to send to one member. */
+export interface SendOptions extends SendCommon {
+  /** The recipient's account. */
+  readonly target: string;
+}
+
+/** How to send to several members. */
+export interface BatchSendOptions extends SendCommon {
+  /** The recipients' accounts, none twice, and not the sender's own. */
+  readonly target: readonly string[];
+}
+
+/** How to receive one payload. */
+export interface ReceiveOptions {
+  /** Who receives; when given, it must be the signer. */
+  readonly receiver?: string;
+  /** The member, or the members, from whom a payload is accepted. Others' notices stay for other calls. */
+  readonly source: string | readonly string[];
+  /** Only this transfer; by default the oldest open notice of a listed source. */
+  readonly tag?: string;
+  /**
+   * Where the payload goes: "bytes" (default), `{ path }`, or `{ dir }`, which makes a file `<sender>-<tag>` there. A file
+   * appears whole, fsynced and verified, or not at all. One that is there already and is the payload counts as received.
+   */
+  readonly to?: Destination;
+  /** Overwrite an existing file. Default false. */
+  readonly force?: boolean;
+  /** Larger payloads are answered TOO_LARGE. Default 1 GiB for bytes, no limit for files. */
+  readonly maxBytes?: number;
+  /** "sent": resolve as soon as the receipt is handed over, without waiting for the chain. Default "standing". */
+  readonly receipt?: "standing" | "sent";
+  /**
+   * Milliseconds for the notice to come and the payload to be fetched; the receipt's standing is waited for beyond it, until
+   * the notice's deadline. Default 10 minutes, and for the fetching as much again and a second per MiB. 0 is 29 days.
+   */
+  readonly timeout?: number;
+  /** Ends the call with ABORTED. A payload that was verified already goes to the next call for its source (and tag). */
+  readonly signal?: AbortSignal;
+  /** After every part that was verified. What it throws ends the call. */
+  readonly onProgress?: (progress: Progress) => void;
+}
+
+/**
+ * Sends and receives large payloads between the members of a task. "Received" means verified: in the recipient's memory or,
+ * fsynced, in its file, with its signed receipt on the chain.
+ *
+ * Every method throws WaybillError. Before anything is uploaded: USAGE (no or repeated recipients, oneself, ids and times
+ * that are none), NOT_MEMBER, EXPELLED, UNKNOWN_TASK, SOURCE_MISSING. ABORTED when `signal` ended it. UNREACHABLE,
+ * UNAVAILABLE and CHAIN_STALLED are retryable: the same call again goes on from where it was. BAD_SERVER when a server's
+ * answer can't be true.
+ */
+export class SharedFileDataChannel {
+  readonly #contractor: TaskContractor;
+
+  constructor(contractor: TaskContractor) {
+    this.#contractor = contractor;
+  }
+
+  /**
+   * Sends a payload to one member.
+   * @returns the recipient's id, as written, once its VERIFIED receipt stands on the chain; null when it turned the payload
+   * down, was expelled, or did not answer in time (with `ensureAllSucc` NOT_ALL_RECEIVED is thrown instead).
+   * @throws WaybillError CONFLICT when the tag stands for other bytes; NOT_PUBLISHED (retryable, with the reason) when the
+   * notice did not reach the chain; SOURCE_CHANGED; PAYLOAD_TOO_LARGE.
+   */
+  async sendStream(options: SendOptions): Promise<string | null> {
+    if (typeof options.target !== "string") throw usage("target must be one account. For several use batchSendStream.");
+    const received = await this.#send({ ...options, target: [options.target] });
+    return received[0] ?? null;
+  }
+
+  /**
+   * Sends one payload to several members: one upload, and one notice per 104 members.
+   * @returns the ids that verified, as written, when all have answered or time is over.
+   * @throws WaybillError as `sendStream`; NOT_ALL_RECEIVED and NOT_PUBLISHED carry `received` and `failed` (id → reason).
+   */
+  batchSendStream(options: BatchSendOptions): Promise<string[]> {
+    return this.#send(options);
+  }
+
+  /**
+   * Waits for a payload and verifies every part of it against the manifest that its sender signed on the chain.
+   * @returns the sender's id as written, and the payload: bytes, or the file's absolute path; once the receipt stands.
+   * @throws WaybillError TIMEOUT; LATE (with `details.payload`) when the deadline or a withdrawal came before the receipt;
+   * CORRUPT and TOO_LARGE, which the sender is told; CONFLICT and GONE when the stored payload was replaced or deleted;
+   * TARGET_EXISTS, TARGET_UNWRITABLE, NO_SPACE, after which the notice is still open.
+   */
+  receiveStream(options: ReceiveOptions & { readonly to?: "bytes" }): Promise<[string, Uint8Array]>;
+  receiveStream(options: ReceiveOptions & { readonly to: Exclude<Destination, "bytes"> }): Promise<[string, string]>;
+  async receiveStream(options: ReceiveOptions): Promise<[string, Uint8Array | string]> {
+    const { to = "bytes", tag, signal, onProgress, receipt = "standing" } = options;
+    const written = typeof options.source === "string" ? [options.source] : options.source;
+    const sources = accountsOf(written, "source");
+    checkCount("maxBytes", options.maxBytes, 0);
+    if (receipt !== "standing" && receipt !== "sent") throw usage('receipt must be "standing" or "sent".');
+    const target = await targetOf(to, { force: options.force });
+    const time = totalOf({ timeout: options.timeout });
+    const transfer = tag === undefined ? null : transferId(checkTag(tag));
+    const session = await sessionOf(this.#contractor);
+    checkSelf(session, options.receiver, "receiver");
+    if (sources.includes(session.account)) throw usage("You can't receive from yourself.");
+    const maxBytes = options.maxBytes ?? (to === "bytes" ? MAX_BYTES_IN_MEMORY : Number.POSITIVE_INFINITY);
+    const waitForReceipt = receipt === "standing";
+    const order = { sources, transfer, target, time, maxBytes, waitForReceipt, signal, onProgress };
+    const { sender, payload } = await receive(session, order);
+    return [written[sources.indexOf(sender)]!, payload];
+  }
+
+  async #send(options: BatchSendOptions): Promise<string[]> {
+    const recipients = accountsOf(options.target, "target");
+    const written = new Map(recipients.map((account, i) => [account, options.target[i]!]));
+    const tag = checkTag(options.tag ?? hexlify(randomBytes(16)));
+    const time = totalOf({ connectionTimeout: options.connectionTimeout, timeout: options.timeout });
+    checkCount("partSize", options.partSize, 1);
+    const { partSize, signal, onProgress, onNotice, onReceipt } = options;
+    const source = await sourceOf(options.dataStream);
+    const session = await sessionOf(this.#contractor);
+    checkSelf(session, options.source, "source");
+    if (recipients.includes(session.account)) throw usage("You can't send to yourself.");
+    const tell =
+      onReceipt &&
+      ((event: ReceiptEvent & { recipient: Address }) =>
+        onReceipt({ ...event, recipient: written.get(event.recipient)! }));
+    const order = { recipients, source, tag, time, partSize, signal, onProgress, onNotice, onReceipt: tell };
+    return conclude(await send(session, order), written, options.ensureAllSucc ?? false);
+  }
+}
+
+function checkSelf(session: Session, account: string | undefined, name: string): void {
+  if (account !== undefined && accountOf(account, name) !== session.account)
+    throw usage(`${name}, when given, must be the contractor's own account ${session.account}.`);
+}
+
+/** The result in the caller's own words, or the error that says who is missing. */
+function conclude(
+  { received, failed, reason }: SendResult,
+  written: ReadonlyMap<Address, string>,
+  ensureAllSucc: boolean,
+): string[] {
+  const ids = received.map((account) => written.get(account)!);
+  const missing: Record<string, Failure> = {};
+  for (const [account, failure] of failed) missing[written.get(account)!] = failure;
+  const details = { received: ids, failed: missing, ...(reason && { reason }) };
+  if ([...failed.values()].includes("NOT_PUBLISHED")) {
+    const why = reason ? `the contract refuses it: ${reason}` : "it did not get onto the chain in time";
+    throw new WaybillError("NOT_PUBLISHED", `A notice was not published: ${why}. Send again.`, { details });
+  }
+  if (ensureAllSucc && failed.size > 0) {
+    const list = Object.entries(missing).map(([id, failure]) => `${id} (${failure})`);
+    throw new WaybillError("NOT_ALL_RECEIVED", `Not all have verified the payload: ${list.join(", ")}.`, { details });
+  }
+  return ids;
+}

@@ -1,0 +1,391 @@
+import {
+  decodeBytes32String,
+  encodeBytes32String,
+  getBytes,
+  hexlify,
+  randomBytes,
+  type Signer,
+  toUtf8Bytes,
+  toUtf8String,
+} from "ethers";
+import type { Member, News, NoticeRecord } from "./chain/ledger.ts";
+import { accountsOf, checkTask, usage } from "./options.ts";
+import { pagesOf } from "./pages.ts";
+import { type Deployment, deploymentSchema } from "./protocol/deployment.ts";
+import { WaybillError } from "./protocol/errors.ts";
+import { type Address, type Hex, toHex } from "./protocol/hex.ts";
+import { MAX_MEMBERS, MAX_MESSAGE } from "./protocol/limits.ts";
+import {
+  EVERYONE,
+  type Message,
+  type Open,
+  type RosterChange,
+  signStatement,
+  statementId,
+  taskId,
+} from "./protocol/statements.ts";
+import { Session } from "./session.ts";
+import { limit, pause } from "./waiting.ts";
+
+/** Where and as whom to take part in a task. */
+export interface ContractorOptions {
+  /** The task's id, 32 bytes in hex. */
+  readonly task: string;
+  /** The member's account; it signs every request, notice and receipt. Any ethers Signer that holds a key. */
+  readonly signer: Signer;
+  /** What the operator handed out as deployment.json. Pinned: no server can talk the client out of it. */
+  readonly deployment: Deployment;
+  /** Used for requests to the functions instead of the global `fetch`. */
+  readonly fetch?: typeof fetch;
+}
+
+/** A task to be opened. */
+export interface OpenOptions extends Omit<ContractorOptions, "task"> {
+  /** The accounts to enrol, 1 to 256. The owner is a member only if it is among them. */
+  readonly members: readonly string[];
+  /** 32 bytes in hex; random by default. The same owner and salt are the same task. */
+  readonly salt?: string;
+}
+
+/** A message to be posted. */
+export interface PostOptions {
+  /** A short name, at most 31 bytes of UTF-8, such as "start_round". */
+  readonly kind: string;
+  /** A JSON value; at most 4 KiB as UTF-8. */
+  readonly body: unknown;
+  /** The members that it is for; everyone when left out. */
+  readonly targets?: readonly string[];
+  /** Ends the waiting, not the message. */
+  readonly signal?: AbortSignal;
+}
+
+/** What `events` gives: a message for this member or everyone, or a change of the roster. */
+export type TaskNews =
+  | {
+      readonly type: "message";
+      readonly sender: Address;
+      readonly kind: string;
+      /** The JSON value, or undefined when the sender wrote none; `payload` has its bytes. */
+      readonly body: unknown;
+      readonly payload: Uint8Array;
+      readonly transaction: Hex;
+    }
+  | {
+      readonly type: "roster";
+      readonly change: "opened" | "admitted" | "expelled";
+      readonly members: readonly Address[];
+      readonly transaction: Hex;
+    };
+
+/** How a notice stands on the chain. */
+export interface NoticeStatus {
+  readonly notice: Hex;
+  readonly sender: Address;
+  readonly transfer: Hex;
+  /** Seconds of chain time. */
+  readonly deadline: number;
+  readonly withdrawn: boolean;
+  readonly transaction: Hex;
+  readonly recipients: readonly {
+    readonly account: Address;
+    readonly state: "outstanding" | "verified" | "cleared";
+    /** What it answered, or null. */
+    readonly outcome: string | null;
+    /** The transaction of its answer, or null. */
+    readonly transaction: Hex | null;
+  }[];
+}
+
+/** A message is of use for as long as somebody may wait for it to stand. In seconds of chain time. */
+const MESSAGE_LIFE = 600;
+/** How long a roster change, which has no deadline, is waited for. In milliseconds. */
+const ROSTER_WAIT_MS = 300_000;
+/** How often an opening is looked for. */
+const OPENING_LOOK_MS = { least: 200, most: 2_000 };
+
+const sessions = new WeakMap<TaskContractor, () => Promise<Session>>();
+
+/** What a contractor's calls share. Not part of the public face. */
+export function sessionOf(contractor: TaskContractor): Promise<Session> {
+  const start = sessions.get(contractor);
+  if (!start) throw usage("A channel needs a TaskContractor.");
+  return start();
+}
+
+/**
+ * One member's part in one task: its roster and messages. Transfers go over a SharedFileDataChannel on it.
+ *
+ * It reads the chain only while one of its calls waits, and never keeps the process alive by itself. Every statement that
+ * it believes was verified against its author's signature. All its methods throw WaybillError: USAGE for what the caller
+ * got wrong; UNKNOWN_TASK, NOT_MEMBER, EXPELLED, NOT_OWNER; UNREACHABLE, UNAVAILABLE and CHAIN_STALLED (retryable);
+ * BAD_SERVER when a server's answer can't be true; WRONG_CHAIN; NEEDS_RPC when only a node of one's own could tell.
+ */
+export class TaskContractor {
+  /** The task's id, lower-case. */
+  readonly task: Hex;
+  readonly #options: { task: Hex; signer: Signer; deployment: Deployment; fetch?: typeof fetch | undefined };
+  #session: Promise<Session> | null = null;
+  #closed = false;
+
+  /** @throws WaybillError USAGE when the task's id or the deployment is malformed. Touches no network. */
+  constructor(options: ContractorOptions) {
+    const { signer, fetch } = options;
+    this.task = checkTask(options.task);
+    this.#options = { task: this.task, signer, deployment: readDeployment(options.deployment), fetch };
+    sessions.set(this, () => this.#start());
+  }
+
+  /**
+   * Opens a task and resolves when it stands on the chain, at the deployment's confirmations.
+   * @throws WaybillError NOT_OWNER when the operator does not serve this owner; REFUSED_STATEMENT when the owner has
+   * opened another task with this salt; TIMEOUT (repeat with the same salt).
+   */
+  static async open(options: OpenOptions): Promise<TaskContractor> {
+    const { signer, fetch } = options;
+    const deployment = readDeployment(options.deployment);
+    const members = accountsOf(options.members, "members");
+    if (members.length > MAX_MEMBERS)
+      throw usage(`A task opens with at most ${MAX_MEMBERS} members. Admit the others.`);
+    const salt = checkSalt(options.salt ?? hexlify(randomBytes(32)));
+    const owner = toHex((await signer.getAddress()).toLowerCase());
+    const contractor = new TaskContractor({ task: taskId(owner, salt), signer, deployment, ...(fetch && { fetch }) });
+    const session = await contractor.#start();
+    const open: Open = { kind: "open", owner, salt, members };
+    await session.api.openTask(await signStatement(signer, deployment, open));
+    await untilOpened(session);
+    const standing = session.ledger.members().slice(0, members.length);
+    if (members.some((account, i) => standing[i]?.account !== account))
+      throw new WaybillError(
+        "REFUSED_STATEMENT",
+        "This salt stands for a task with other members. Take another salt.",
+        {
+          details: { reason: "TASK_EXISTS" },
+        },
+      );
+    return contractor;
+  }
+
+  /** The account that takes part, lower-case. */
+  async account(): Promise<Address> {
+    return (await this.#start()).account;
+  }
+
+  /** Everybody who was ever enrolled, by index; an account that was admitted again has several. */
+  async members(): Promise<Member[]> {
+    const session = await this.#start();
+    await session.sync();
+    return session.ledger.members();
+  }
+
+  /**
+   * Enrols accounts; those that are active already are passed over. Owner only. Resolves when it stands on the chain.
+   * @throws WaybillError REFUSED_STATEMENT (reason STALE_ROSTER) when another change came first: look, then repeat.
+   */
+  admit(members: readonly string[]): Promise<void> {
+    return this.#changeRoster("admit", members);
+  }
+
+  /** Ends the membership of accounts, as `admit` begins it. */
+  expel(members: readonly string[]): Promise<void> {
+    return this.#changeRoster("expel", members);
+  }
+
+  /**
+   * Posts a message and resolves when it stands on the chain, with its statement ids: one, or one per page of recipients
+   * in tasks of more than 104 members.
+   * @throws WaybillError REFUSED_STATEMENT with its reason.
+   */
+  async post(options: PostOptions): Promise<Hex[]> {
+    const payload = encodeBody(options.body);
+    const name = encodeKind(options.kind);
+    const targets = options.targets && accountsOf(options.targets, "targets");
+    const session = await this.#start();
+    const head = await session.sync(options.signal);
+    session.me();
+    const deadline = head.timestamp + MESSAGE_LIFE;
+    const common = { kind: "message", task: this.task, sender: session.account, name, payload, deadline } as const;
+    const messages = audiences(session, targets).map((audience): Message => {
+      return { ...common, ...audience, salt: toHex(randomBytes(32)) };
+    });
+    return Promise.all(messages.map((message) => this.#postOne(session, message, options.signal)));
+  }
+
+  /**
+   * Messages to this member or to everyone, and roster changes, each once, in the chain's order, beginning with the first
+   * after this contractor's first call. Several readers share them.
+   * @param options.timeout Milliseconds without an event after which it ends; by default it goes on.
+   * @throws the signal's reason.
+   */
+  async *events(options: { timeout?: number; signal?: AbortSignal } = {}): AsyncGenerator<TaskNews, void, void> {
+    const session = await this.#start();
+    await session.sync(options.signal);
+    const over = {};
+    for (;;) {
+      const wait = limit(options.timeout ?? Number.POSITIVE_INFINITY, options.signal, () => over);
+      const news = await session.follower
+        .until(() => session.takeNews(), { signal: wait.signal })
+        .catch((error: unknown) => {
+          if (error === over) return null;
+          throw error;
+        })
+        .finally(wait.clear);
+      if (news === null) return;
+      yield readNews(news);
+    }
+  }
+
+  /**
+   * How a notice of this task stands on the chain.
+   * @throws WaybillError UNKNOWN_NOTICE when it does not, or not yet.
+   */
+  async status(notice: string): Promise<NoticeStatus> {
+    const id = checkId(notice);
+    const session = await this.#start();
+    await session.sync();
+    const record = session.ledger.notice(id);
+    if (!record?.proved) throw new WaybillError("UNKNOWN_NOTICE", "There is no such notice on the chain, or not yet.");
+    return statusOf(record);
+  }
+
+  /** Ends all waiting calls with ABORTED and all connections. Nothing on the chain changes. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    (await this.#session)?.close();
+  }
+
+  #start(): Promise<Session> {
+    if (this.#closed) return Promise.reject(new WaybillError("ABORTED", "The contractor was closed."));
+    this.#session ??= Session.start(this.#options);
+    return this.#session;
+  }
+
+  async #changeRoster(kind: "admit" | "expel", list: readonly string[]): Promise<void> {
+    const members = accountsOf(list, "members");
+    if (members.length > MAX_MEMBERS) throw usage(`One change names at most ${MAX_MEMBERS} members.`);
+    const session = await this.#start();
+    await session.sync();
+    const { ledger, account } = session;
+    if (ledger.owner !== account) throw new WaybillError("NOT_OWNER", "Only the task's owner changes its roster.");
+    const change: RosterChange = { kind, task: this.task, members, roster: ledger.roster };
+    await session.api.changeRoster(await signStatement(session.signer, session.deployment, change));
+    const probe = (): true | undefined => (ledger.roster > change.roster ? true : undefined);
+    await session.stands(statementId(change, account), probe, { ms: ROSTER_WAIT_MS });
+  }
+
+  async #postOne(session: Session, message: Message, signal: AbortSignal | undefined): Promise<Hex> {
+    const id = statementId(message, session.account);
+    await session.api.message(await signStatement(session.signer, session.deployment, message));
+    const { follower, ledger } = session;
+    const probe = (): true | undefined => {
+      if (ledger.hasMessage(id)) return true;
+      if (follower.head && follower.head.timestamp > message.deadline)
+        throw new WaybillError("NOT_PUBLISHED", "The message did not reach the chain in time. Post it again.");
+      return undefined;
+    };
+    await session.stands(id, probe, { signal, at: message.deadline });
+    return id;
+  }
+}
+
+/** @throws WaybillError USAGE */
+function readDeployment(value: unknown): Deployment {
+  const parsed = deploymentSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const where = parsed.error.issues.map((issue) => issue.path.join(".") || "itself").join(", ");
+  throw usage(`The deployment is malformed (${where}). Use the deployment.json of the operator.`);
+}
+
+function checkId(id: unknown): Hex {
+  if (typeof id === "string" && /^0x[0-9a-fA-F]{64}$/.test(id)) return toHex(id);
+  throw usage("A notice's id is 0x and 64 hex digits.");
+}
+
+function checkSalt(salt: unknown): Hex {
+  if (typeof salt === "string" && /^0x[0-9a-fA-F]{64}$/.test(salt)) return toHex(salt);
+  throw usage("A salt is 0x and 64 hex digits.");
+}
+
+/** Until the opening has its confirmations, the task is unknown to everybody. */
+async function untilOpened(session: Session): Promise<void> {
+  const { blockTime } = session.deployment;
+  const late = (): WaybillError =>
+    new WaybillError("TIMEOUT", "The task's opening is not on the chain yet. Open it again with the same salt.");
+  const wait = limit(ROSTER_WAIT_MS, undefined, late);
+  try {
+    for (;;) {
+      const opened = await session.sync(wait.signal).catch((error: unknown) => {
+        if (error instanceof WaybillError && error.code === "UNKNOWN_TASK") return null;
+        throw error;
+      });
+      if (opened) return;
+      await pause(Math.min(OPENING_LOOK_MS.most, Math.max(OPENING_LOOK_MS.least, blockTime / 4)), wait.signal);
+    }
+  } finally {
+    wait.clear();
+  }
+}
+
+/** For whom a message is: one bitmap per page, or the one for everyone. */
+function audiences(session: Session, targets: readonly Address[] | undefined): { page: number; recipients: bigint }[] {
+  if (targets === undefined) return [{ page: 0, recipients: EVERYONE }];
+  const members = targets.map((account) => {
+    const member = session.ledger.member(account);
+    if (!member?.active) throw new WaybillError("NOT_MEMBER", `${account} is no active member of this task.`);
+    return member;
+  });
+  return pagesOf(members).map(({ page, recipients }) => ({ page, recipients }));
+}
+
+function encodeKind(kind: unknown): Hex {
+  const fits = typeof kind === "string" && kind.length > 0 && toUtf8Bytes(kind).length <= 31;
+  if (!fits) throw usage("A message's kind is a name of 1 to 31 bytes.");
+  return encodeBytes32String(kind) as Hex;
+}
+
+function encodeBody(body: unknown): Hex {
+  const text = JSON.stringify(body);
+  if (text === undefined) throw usage("A message's body must be a JSON value.");
+  const payload = toUtf8Bytes(text);
+  if (payload.length > MAX_MESSAGE)
+    throw usage(`A message's body is at most ${MAX_MESSAGE} bytes. Send it as a transfer.`);
+  return toHex(payload);
+}
+
+function readNews(news: News): TaskNews {
+  const { transaction } = news.place;
+  if (news.type === "roster") return { type: "roster", change: news.change, members: news.members, transaction };
+  const { sender, name, payload } = news.message;
+  return {
+    type: "message",
+    sender,
+    kind: decodeKind(name),
+    body: decodeBody(payload),
+    payload: getBytes(payload),
+    transaction,
+  };
+}
+
+/** A foreign client's name may be no text; it is shown as it is. */
+function decodeKind(name: Hex): string {
+  try {
+    return decodeBytes32String(name);
+  } catch {
+    return name;
+  }
+}
+
+function decodeBody(payload: Hex): unknown {
+  try {
+    return JSON.parse(toUtf8String(payload));
+  } catch {
+    return undefined;
+  }
+}
+
+function statusOf({ id, notice, withdrawn, place, recipients }: NoticeRecord): NoticeStatus {
+  const { sender, transfer, deadline } = notice;
+  const each = [...recipients.values()].map(({ account, state, outcome, transaction }) => {
+    return { account, state, outcome, transaction };
+  });
+  return { notice: id, sender, transfer, deadline, withdrawn, transaction: place.transaction, recipients: each };
+}

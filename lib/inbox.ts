@@ -1,0 +1,51 @@
+import type { Address, Hex } from "./protocol/hex.ts";
+
+/** A payload that is verified and here. */
+export interface Delivery {
+  readonly sender: Address;
+  readonly transfer: Hex;
+  /** Bytes, or the path of the file. */
+  readonly payload: Uint8Array | string;
+  /** The notices that it answers. */
+  readonly notices: readonly Hex[];
+}
+
+/** Which payloads are being received, which are here and wait for a call that takes them, and which notices are answered. */
+export class Inbox {
+  readonly #claimed = new Set<string>();
+  readonly #kept: Delivery[] = [];
+  readonly #answered = new Set<Hex>();
+
+  /** True if nobody else receives this payload now; it is ours until `release`. */
+  claim(sender: Address, transfer: Hex): boolean {
+    const key = `${sender}/${transfer}`;
+    if (this.#claimed.has(key)) return false;
+    this.#claimed.add(key);
+    return true;
+  }
+
+  release(sender: Address, transfer: Hex): void {
+    this.#claimed.delete(`${sender}/${transfer}`);
+  }
+
+  /** Keeps a payload whose call ended before its receipt stood; its notices go to no other call. */
+  keep(delivery: Delivery): void {
+    this.#kept.push(delivery);
+    for (const notice of delivery.notices) this.answered(notice);
+  }
+
+  /** The oldest kept payload that fits, which is then no longer kept. */
+  take(fits: (delivery: Delivery) => boolean): Delivery | undefined {
+    const at = this.#kept.findIndex(fits);
+    return at === -1 ? undefined : this.#kept.splice(at, 1)[0];
+  }
+
+  /** A receipt for this notice is out, or about to be. */
+  answered(notice: Hex): void {
+    this.#answered.add(notice);
+  }
+
+  isAnswered(notice: Hex): boolean {
+    return this.#answered.has(notice);
+  }
+}

@@ -1,0 +1,25 @@
+// The whole public face of Waybill for the participants of a task. Every name is listed here once.
+
+export type { Member } from "./chain/ledger.ts";
+export {
+  type BatchSendOptions,
+  type ReceiveOptions,
+  type SendOptions,
+  SharedFileDataChannel,
+} from "./channel.ts";
+export {
+  type ContractorOptions,
+  type NoticeStatus,
+  type OpenOptions,
+  type PostOptions,
+  TaskContractor,
+  type TaskNews,
+} from "./contractor.ts";
+export type { Deployment } from "./protocol/deployment.ts";
+export { type ErrorCode, type ErrorOptions, WaybillError } from "./protocol/errors.ts";
+export type { Address, Hex } from "./protocol/hex.ts";
+export type { Outcome } from "./protocol/reasons.ts";
+export type { Failure, NoticeEvent, ReceiptEvent } from "./send.ts";
+export type { Progress } from "./transfer/parts.ts";
+export type { Payload } from "./transfer/source.ts";
+export type { Destination } from "./transfer/target.ts";

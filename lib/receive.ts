@@ -1,0 +1,311 @@
+import type { DownloadAnswer } from "./api.ts";
+import { isOutstanding, type NoticeRecord } from "./chain/ledger.ts";
+import type { Delivery } from "./inbox.ts";
+import { defaultTime } from "./options.ts";
+import { WaybillError } from "./protocol/errors.ts";
+import { type Address, fromBase64, type Hex } from "./protocol/hex.ts";
+import { decodeManifest, type Manifest, manifestDigest } from "./protocol/manifest.ts";
+import type { Outcome, Reason } from "./protocol/reasons.ts";
+import { noticeId, type Receipt, signStatement, statementId, transferId } from "./protocol/statements.ts";
+import { refused, type Session } from "./session.ts";
+import { download } from "./transfer/download.ts";
+import type { Progress } from "./transfer/parts.ts";
+import type { Target } from "./transfer/target.ts";
+import { aborted, type Limit, limit, pause } from "./waiting.ts";
+
+export interface ReceiveOrder {
+  readonly sources: readonly Address[];
+  /** Null: any transfer. */
+  readonly transfer: Hex | null;
+  readonly target: Target<Uint8Array | string>;
+  /** Milliseconds; null for the default. */
+  readonly time: number | null;
+  readonly maxBytes: number;
+  readonly waitForReceipt: boolean;
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: ((progress: Progress) => void) | undefined;
+}
+
+/** Times that a node which lags behind the others is asked for a notice that stands on the chain. */
+const NOTICE_TRIES = 6;
+const NOTICE_PAUSE_MS = 500;
+
+/** Waits for one payload, verifies it and says so on the chain. */
+export async function receive(session: Session, order: ReceiveOrder): Promise<Delivery> {
+  try {
+    return await new Receiving(session, order).run();
+  } catch (error) {
+    const { signal } = order;
+    throw signal?.aborted && error === signal.reason ? aborted(signal) : error;
+  }
+}
+
+class Receiving {
+  readonly #session: Session;
+  readonly #order: ReceiveOrder;
+  /** Notices that this call could not make anything of. */
+  readonly #passed = new Set<Hex>();
+
+  constructor(session: Session, order: ReceiveOrder) {
+    this.#session = session;
+    this.#order = order;
+  }
+
+  async run(): Promise<Delivery> {
+    const { order, session } = { order: this.#order, session: this.#session };
+    await order.target.check();
+    const end = this.#limit(order.time ?? defaultTime(0), "No notice came from a listed source in time.");
+    try {
+      await session.sync(end.signal);
+      session.me();
+      this.#checkSources();
+      for (;;) {
+        const found = await session.follower.until(() => this.#next(), { signal: end.signal });
+        const delivery = await this.#take(found, end.signal);
+        if (delivery) return delivery;
+      }
+    } finally {
+      end.clear();
+    }
+  }
+
+  #limit(ms: number, what: string): Limit {
+    return limit(ms, this.#order.signal, () => new WaybillError("TIMEOUT", `${what} Receive again to wait longer.`));
+  }
+
+  #checkSources(): void {
+    for (const source of this.#order.sources)
+      if (!this.#session.ledger.member(source)?.active)
+        throw new WaybillError("NOT_MEMBER", `${source} is no active member of this task. Ask its owner.`);
+  }
+
+  /** What to do next: a payload that is here already, or else the oldest open notice, which is then ours. */
+  #next(): Delivery | NoticeRecord | undefined {
+    const { inbox } = this.#session;
+    this.#session.me();
+    const kept = inbox.take(({ sender, transfer }) => this.#isWanted(sender, transfer));
+    if (kept && inbox.claim(kept.sender, kept.transfer)) return kept;
+    for (const record of this.#session.ledger.notices()) {
+      const { sender, transfer } = record.notice;
+      if (!this.#isWanted(sender, transfer) || !this.#isOpen(record) || this.#passed.has(record.id)) continue;
+      if (inbox.isAnswered(record.id) || this.#answerLater(record)) continue;
+      if (inbox.claim(sender, transfer)) return record;
+    }
+    return undefined;
+  }
+
+  #isWanted(sender: Address, transfer: Hex): boolean {
+    const { sources, transfer: wanted } = this.#order;
+    return sources.includes(sender) && (wanted === null || wanted === transfer);
+  }
+
+  #isOpen(record: NoticeRecord): boolean {
+    const { ledger, follower } = this.#session;
+    if (!isOutstanding(record, this.#session.me()) || !ledger.member(record.notice.sender)?.active) return false;
+    return !follower.head || follower.head.timestamp <= record.notice.deadline;
+  }
+
+  /** A payload counts once: a later notice of what was verified goes to no call, and is answered by itself. */
+  #answerLater(record: NoticeRecord): boolean {
+    const { ledger, account, inbox } = this.#session;
+    const { sender, transfer, manifest } = record.notice;
+    const verified = ledger
+      .noticesOf(sender, transfer)
+      .find((earlier) => earlier.recipients.get(account)?.state === "verified");
+    if (!verified) return false;
+    const outcome = verified.notice.manifest === manifest ? "VERIFIED" : "REFUSED";
+    inbox.answered(record.id);
+    void this.#post(record.id, outcome).catch(() => {});
+    return true;
+  }
+
+  /** Null when there was nothing behind the notice any more. */
+  async #take(found: Delivery | NoticeRecord, signal: AbortSignal): Promise<Delivery | null> {
+    const { sender, transfer } = "notice" in found ? found.notice : found;
+    try {
+      const delivery = "notice" in found ? await this.#deliver(found, signal) : found;
+      return delivery && (await this.#settle(delivery));
+    } finally {
+      this.#session.inbox.release(sender, transfer);
+    }
+  }
+
+  async #deliver(record: NoticeRecord, signal: AbortSignal): Promise<Delivery | null> {
+    const { sender, transfer } = record.notice;
+    try {
+      const payload = await this.#fetch(record, signal);
+      return { sender, transfer, payload, notices: this.#openLike(record).map(({ id }) => id) };
+    } catch (error) {
+      await this.#order.target.discard();
+      if (await this.#isGone(record, error, signal)) return null;
+      const outcome = outcomeOf(error);
+      if (outcome) await this.#turnDown(record, outcome);
+      throw error;
+    }
+  }
+
+  /** A notice may be withdrawn while we look at it; another one may come. */
+  async #isGone(record: NoticeRecord, error: unknown, signal: AbortSignal): Promise<boolean> {
+    if (!(error instanceof WaybillError) || error.code !== "GONE") return false;
+    await this.#session.sync(signal);
+    if (this.#isOpen(record)) return false;
+    this.#passed.add(record.id);
+    return true;
+  }
+
+  async #fetch(record: NoticeRecord, waiting: AbortSignal): Promise<Uint8Array | string> {
+    const { order, session } = { order: this.#order, session: this.#session };
+    const issued = performance.now();
+    const answer = await this.#ask(record, waiting);
+    const manifest = checkManifest(record, answer);
+    if (manifest.size > order.maxBytes)
+      throw new WaybillError("TOO_LARGE", `The payload has ${manifest.size} bytes, and maxBytes is ${order.maxBytes}.`);
+    // Without a time of the caller's own, the download gets what a payload of this size is given.
+    const end = order.time === null ? this.#limit(defaultTime(manifest.size), "The download took too long.") : null;
+    try {
+      const sink = await order.target.begin(manifest, record.notice.sender);
+      if (sink)
+        await download({
+          manifest,
+          sink,
+          url: answer,
+          issued,
+          refresh: (signal) => session.api.download(session.task, record.id, signal),
+          transport: session.transport,
+          storeOrigin: session.deployment.storeOrigin,
+          signal: end?.signal ?? waiting,
+          onProgress: order.onProgress,
+        });
+      return await order.target.commit();
+    } finally {
+      end?.clear();
+    }
+  }
+
+  async #ask(record: NoticeRecord, signal: AbortSignal): Promise<DownloadAnswer> {
+    const { api, task } = this.#session;
+    for (let tries = 1; ; tries++) {
+      try {
+        return await api.download(task, record.id, signal);
+      } catch (error) {
+        const early = error instanceof WaybillError && error.code === "UNKNOWN_NOTICE";
+        if (!early || tries === NOTICE_TRIES) throw error;
+        await pause(NOTICE_PAUSE_MS, signal);
+      }
+    }
+  }
+
+  /** The open notices of the same bytes: one delivery, and one answer for each. */
+  #openLike({ notice }: NoticeRecord): NoticeRecord[] {
+    const same = this.#session.ledger.noticesOf(notice.sender, notice.transfer);
+    return same.filter((other) => other.notice.manifest === notice.manifest && this.#isOpen(other));
+  }
+
+  /** The sender learns why; that it can't be told changes nothing for the caller. */
+  async #turnDown(record: NoticeRecord, outcome: Outcome): Promise<void> {
+    for (const { id } of this.#openLike(record)) {
+      this.#session.inbox.answered(id);
+      await this.#post(id, outcome).catch(() => {});
+    }
+  }
+
+  /** Hands the receipts out: there is no way back from here. If the call ends before one stands, the payload is kept. */
+  async #settle(delivery: Delivery): Promise<Delivery> {
+    try {
+      if (delivery.notices.length === 0) throw late(delivery);
+      for (const id of delivery.notices) if (!this.#isVerified(id)) await this.#post(id, "VERIFIED");
+      for (const id of delivery.notices) this.#session.inbox.answered(id);
+      if (this.#order.waitForReceipt) await this.#untilStanding(delivery);
+      return delivery;
+    } catch (error) {
+      if (!isFinal(error)) this.#session.inbox.keep(delivery);
+      throw error;
+    }
+  }
+
+  async #untilStanding(delivery: Delivery): Promise<void> {
+    const { ledger, follower, account } = this.#session;
+    const refusals = new Map<Hex, Reason>();
+    const done = new AbortController();
+    const asking = delivery.notices.map(async (id) => {
+      const statement = statementId(this.#receipt(id, "VERIFIED"), account);
+      const reason = await this.#session.refusal(statement, done.signal).catch(() => null);
+      if (reason !== null) refusals.set(id, reason);
+    });
+    const at = Math.max(...delivery.notices.map((id) => ledger.notice(id)!.notice.deadline));
+    try {
+      await follower.until(() => this.#standing(delivery, refusals), { signal: this.#order.signal, at });
+    } finally {
+      done.abort();
+      await Promise.all(asking);
+    }
+  }
+
+  /** The chain alone decides: one answer stands, or none can any more. */
+  #standing(delivery: Delivery, refusals: ReadonlyMap<Hex, Reason>): true | undefined {
+    const { ledger, follower, account } = this.#session;
+    if (delivery.notices.some((id) => this.#isVerified(id))) return true;
+    const { payload, sender } = delivery;
+    if (!ledger.member(account)?.active || [...refusals.values()].includes("EXPELLED"))
+      throw new WaybillError("EXPELLED", "You were expelled before your receipt stood.", {
+        details: { payload, sender },
+      });
+    const open = delivery.notices.filter((id) => {
+      const record = ledger.notice(id)!;
+      const over = follower.head !== null && follower.head.timestamp > record.notice.deadline;
+      return record.recipients.get(account)?.state === "outstanding" && !over && !refusals.has(id);
+    });
+    if (open.length > 0) return undefined;
+    const strange = [...refusals.values()].find((reason) => reason !== "EXPIRED" && reason !== "NOT_OUTSTANDING");
+    if (strange) throw refused(strange, { payload, sender });
+    throw late(delivery);
+  }
+
+  #isVerified(notice: Hex): boolean {
+    const { ledger, account } = this.#session;
+    return ledger.notice(notice)?.recipients.get(account)?.state === "verified";
+  }
+
+  #receipt(notice: Hex, outcome: Outcome): Receipt {
+    return { kind: "receipt", task: this.#session.task, notice, outcome };
+  }
+
+  async #post(notice: Hex, outcome: Outcome): Promise<void> {
+    const { api, task, signer, deployment } = this.#session;
+    const { signature } = await signStatement(signer, deployment, this.#receipt(notice, outcome));
+    await api.receipt(task, notice, outcome, signature);
+  }
+}
+
+/**
+ * The manifest must be the one that the chain commits to. Wrong bytes are the server's doing; bytes that are right and make
+ * no manifest, or one of another transfer, are what the sender signed.
+ */
+function checkManifest({ id, notice }: NoticeRecord, answer: DownloadAnswer): Manifest {
+  const bytes = fromBase64(answer.manifest);
+  if (noticeId(answer.notice) !== id || bytes === null || manifestDigest(bytes) !== notice.manifest)
+    throw new WaybillError("BAD_SERVER", "The API's manifest is not the one that the notice on the chain commits to.");
+  try {
+    const manifest = decodeManifest(bytes);
+    if (transferId(manifest.tag) === notice.transfer) return manifest;
+  } catch (cause) {
+    throw new WaybillError("CORRUPT", "The sender committed to a manifest that is none.", { cause });
+  }
+  throw new WaybillError("CORRUPT", "The sender committed to the manifest of another transfer.");
+}
+
+/** What the sender is told of a failure, if it is about the payload and not about us or the way. */
+function outcomeOf(error: unknown): Outcome | null {
+  const { code } = error as Partial<WaybillError>;
+  return code === "CORRUPT" || code === "TOO_LARGE" || code === "REFUSED" ? code : null;
+}
+
+/** Nothing changes any more; the error carries the payload. */
+function isFinal(error: unknown): boolean {
+  return error instanceof WaybillError && ["LATE", "EXPELLED", "REFUSED_STATEMENT"].includes(error.code);
+}
+
+function late({ payload, sender }: Delivery): WaybillError {
+  const message = "The payload is here and verified, but the deadline or a withdrawal came before the receipt.";
+  return new WaybillError("LATE", message, { details: { payload, sender } });
+}

@@ -1,0 +1,337 @@
+import type { PublishedNotice } from "./api.ts";
+import { isOutstanding, type Member, type NoticeRecord } from "./chain/ledger.ts";
+import { defaultTime } from "./options.ts";
+import { names, pagesOf } from "./pages.ts";
+import { WaybillError } from "./protocol/errors.ts";
+import type { Address, Hex } from "./protocol/hex.ts";
+import type { Outcome, Reason } from "./protocol/reasons.ts";
+import { type Notice, noticeId, signStatement, statementId, transferId } from "./protocol/statements.ts";
+import type { Head } from "./protocol/wire.ts";
+import type { Session } from "./session.ts";
+import { type StoredPayload, store } from "./stored.ts";
+import type { Progress } from "./transfer/parts.ts";
+import type { Source } from "./transfer/source.ts";
+import { aborted, limit } from "./waiting.ts";
+
+/** Why a recipient's id is not among those that verified. */
+export type Failure = Exclude<Outcome, "VERIFIED"> | "WITHDRAWN" | "EXPELLED" | "TIMEOUT" | "NOT_PUBLISHED";
+
+/** A recipient's answer, as it stands on the chain. */
+export interface ReceiptEvent {
+  /** The recipient's id as the caller wrote it. */
+  readonly recipient: string;
+  readonly outcome: Outcome;
+  readonly notice: Hex;
+  readonly transaction: Hex;
+}
+
+/** A notice that this call published or joined. */
+export interface NoticeEvent {
+  readonly notice: Hex;
+  /** Seconds of chain time. */
+  readonly deadline: number;
+  /** Whether an earlier call published it. */
+  readonly joined: boolean;
+}
+
+export interface SendOrder {
+  readonly recipients: readonly Address[];
+  readonly source: Source;
+  readonly tag: string;
+  /** Milliseconds; null for the default. */
+  readonly time: number | null;
+  readonly partSize: number | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: ((progress: Progress) => void) | undefined;
+  readonly onNotice: ((event: NoticeEvent) => void) | undefined;
+  readonly onReceipt: ((event: { recipient: Address } & Omit<ReceiptEvent, "recipient">) => void) | undefined;
+}
+
+export interface SendResult {
+  readonly received: readonly Address[];
+  readonly failed: ReadonlyMap<Address, Failure>;
+  /** Why a notice was refused, if one was. */
+  readonly reason: Reason | null;
+}
+
+/** One more deadline is tried when another process of ours has just used one up. */
+const NOTICE_TRIES = 4;
+/** How long an aborted call tries to take its notices back. */
+const WITHDRAW_MS = 60_000;
+
+/** Sends one payload to some recipients and waits for their answers. */
+export async function send(session: Session, order: SendOrder): Promise<SendResult> {
+  const sending = new Sending(session, order);
+  try {
+    return await sending.run();
+  } catch (error) {
+    throw await sending.giveUp(error);
+  }
+}
+
+class Sending {
+  readonly #session: Session;
+  readonly #order: SendOrder;
+  readonly #transfer: Hex;
+  /** The notice by which each recipient is waited for. */
+  readonly #awaited = new Map<Address, Notice>();
+  /** Published by this call, so that it may take them back. */
+  readonly #published: Notice[] = [];
+  readonly #unpublished = new Map<Hex, Reason>();
+  readonly #told = new Set<Address>();
+  #digest: Hex = "0x";
+  #callbackFailed = false;
+
+  constructor(session: Session, order: SendOrder) {
+    this.#session = session;
+    this.#order = order;
+    this.#transfer = transferId(order.tag);
+  }
+
+  async run(): Promise<SendResult> {
+    const { signal } = this.#order;
+    await this.#session.sync(signal);
+    this.#checkParties();
+    const stored = await store(this.#session, { ...this.#order, transfer: this.#transfer });
+    this.#digest = stored.digest;
+    await this.#session.sync(signal);
+    this.#checkParties();
+    await this.#join(stored);
+    await this.#publish(stored);
+    return this.#answers();
+  }
+
+  /** An early end takes back what this call published, so that nobody receives what nobody waits for. */
+  async giveUp(error: unknown): Promise<unknown> {
+    const { signal } = this.#order;
+    const ended = signal?.aborted === true;
+    if (!ended && !this.#callbackFailed) return expelledSender(error);
+    await this.#withdraw();
+    return ended ? aborted(signal, { received: this.#received() }) : error;
+  }
+
+  #checkParties(): void {
+    const { ledger, account } = this.#session;
+    const me = ledger.member(account);
+    if (!me?.active) throw notMember(`You (${account})`);
+    for (const recipient of this.#order.recipients) if (!ledger.member(recipient)?.active) throw notMember(recipient);
+  }
+
+  /** Recipients that have verified, or have an open notice, get no new one. */
+  async #join({ notices, head }: StoredPayload): Promise<void> {
+    const again: PublishedNotice[] = [];
+    for (const account of this.#order.recipients) {
+      const member = this.#session.ledger.member(account)!;
+      const standing = this.#records().findLast(
+        (record) => isVerified(record, account) || isOpen(record, member, head),
+      );
+      const waiting = notices.findLast((signed) => this.#isPending(signed, member, head));
+      const notice = standing?.notice ?? waiting?.notice;
+      if (!notice) continue;
+      this.#awaited.set(account, notice);
+      if (!standing && waiting && !again.includes(waiting)) again.push(waiting);
+    }
+    for (const notice of new Set(this.#awaited.values())) this.#tellNotice(notice, true);
+    if (again.length > 0) await this.#postAgain(again);
+  }
+
+  /** Its outbox entry may have been lost; that it can't be posted any more means that it has got somewhere. */
+  async #postAgain(notices: readonly PublishedNotice[]): Promise<void> {
+    const { api, task } = this.#session;
+    await api.finish(task, this.#transfer, { notices }, this.#order.signal).catch((error: unknown) => {
+      if (!(error instanceof WaybillError) || error.retryable) throw error;
+    });
+  }
+
+  #isPending({ notice, recipients }: PublishedNotice, member: Member, head: Head): boolean {
+    if (this.#session.ledger.notice(noticeId(notice)) !== null || notice.deadline <= head.timestamp) return false;
+    return recipients.includes(member.account) && names(notice, member);
+  }
+
+  async #publish(stored: StoredPayload): Promise<void> {
+    const fresh = this.#order.recipients.filter((account) => !this.#awaited.has(account));
+    if (fresh.length === 0) return;
+    const seconds = Math.ceil((this.#order.time ?? defaultTime(stored.size)) / 1000);
+    const taken = new Set([
+      ...this.#records().map((record) => record.notice.deadline),
+      ...stored.notices.map(({ notice }) => notice.deadline),
+    ]);
+    let deadline = Math.max(stored.head.timestamp, this.#session.follower.head?.timestamp ?? 0) + seconds;
+    for (let tries = 1; ; tries++) {
+      while (taken.has(deadline)) deadline += 1;
+      taken.add(deadline);
+      try {
+        return await this.#post(await this.#signNotices(fresh, deadline));
+      } catch (error) {
+        const used = error instanceof WaybillError && error.code === "NOTICE_EXISTS";
+        if (!used || tries === NOTICE_TRIES) throw error;
+      }
+    }
+  }
+
+  /** One notice for each page that has recipients. */
+  async #signNotices(accounts: readonly Address[], deadline: number): Promise<PublishedNotice[]> {
+    const { ledger, task, account: sender, signer, deployment } = this.#session;
+    const pages = pagesOf(accounts.map((account) => ledger.member(account)!));
+    const common = {
+      kind: "notice",
+      task,
+      sender,
+      transfer: this.#transfer,
+      manifest: this.#digest,
+      deadline,
+    } as const;
+    const signed: PublishedNotice[] = [];
+    for (const { page, recipients, members } of pages) {
+      const notice: Notice = { ...common, page, recipients };
+      const { signature } = await signStatement(signer, deployment, notice);
+      signed.push({ notice, signature, recipients: members.map(({ account }) => account) });
+    }
+    return signed;
+  }
+
+  async #post(notices: readonly PublishedNotice[]): Promise<void> {
+    const { api, task } = this.#session;
+    this.#order.signal?.throwIfAborted();
+    this.#published.push(...notices.map(({ notice }) => notice)); // from here on they may be out, whatever is answered
+    try {
+      // Not with the caller's signal: cut off in the middle, nobody would know whether there is something to take back.
+      await api.finish(task, this.#transfer, { notices });
+    } catch (error) {
+      const refused = error instanceof WaybillError && !error.retryable && error.code !== "BAD_SERVER";
+      if (refused) this.#published.length -= notices.length;
+      throw error;
+    }
+    for (const { notice, recipients } of notices) {
+      for (const account of recipients) this.#awaited.set(account, notice);
+      this.#tellNotice(notice, false);
+    }
+  }
+
+  /** Waits until everybody has answered, is out, or is late. */
+  async #answers(): Promise<SendResult> {
+    const { follower } = this.#session;
+    const done = new AbortController();
+    const asking = this.#published.map((notice) => this.#watchRefusal(noticeId(notice), done.signal));
+    const at = Math.max(...[...this.#awaited.values()].map((notice) => notice.deadline));
+    try {
+      return await follower.until(() => this.#tally(), { signal: this.#order.signal, at });
+    } finally {
+      done.abort();
+      await Promise.all(asking);
+    }
+  }
+
+  async #watchRefusal(id: Hex, signal: AbortSignal): Promise<void> {
+    const reason = await this.#session.refusal(id, signal).catch(() => null);
+    if (reason !== null) this.#unpublished.set(id, reason);
+  }
+
+  /** Everybody's verdict, or undefined while some are open. */
+  #tally(): SendResult | undefined {
+    const { ledger, account } = this.#session;
+    this.#tellReceipts();
+    const verdicts = this.#order.recipients.map((recipient) => [recipient, this.#verdict(recipient)] as const);
+    if (verdicts.some(([, verdict]) => verdict === null)) {
+      if (!ledger.member(account)?.active) throw notMember(`You (${account})`);
+      return undefined;
+    }
+    const failed = new Map<Address, Failure>();
+    for (const [recipient, verdict] of verdicts) if (verdict !== "VERIFIED") failed.set(recipient, verdict!);
+    return { received: this.#received(), failed, reason: [...this.#unpublished.values()][0] ?? null };
+  }
+
+  #verdict(account: Address): "VERIFIED" | Failure | null {
+    const records = this.#records();
+    if (records.some((record) => isVerified(record, account))) return "VERIFIED";
+    const notice = this.#awaited.get(account)!;
+    const id = noticeId(notice);
+    const record = this.#session.ledger.notice(id);
+    const member = this.#session.ledger.member(account);
+    if (!member?.active || !names(notice, member)) return "EXPELLED";
+    const answer = record?.recipients.get(account);
+    if (answer?.state === "cleared") return answer.outcome === null ? "WITHDRAWN" : (answer.outcome as Failure);
+    if (!record && this.#unpublished.has(id)) return "NOT_PUBLISHED";
+    const head = this.#session.follower.head;
+    if (!head || head.timestamp <= notice.deadline) return null;
+    return record ? "TIMEOUT" : "NOT_PUBLISHED";
+  }
+
+  #received(): Address[] {
+    const records = this.#records();
+    return this.#order.recipients.filter((account) => records.some((record) => isVerified(record, account)));
+  }
+
+  /** What stands on the chain about exactly these bytes. */
+  #records(): NoticeRecord[] {
+    const { ledger, account } = this.#session;
+    return ledger.noticesOf(account, this.#transfer).filter(({ notice }) => notice.manifest === this.#digest);
+  }
+
+  #tellReceipts(): void {
+    for (const { id, recipients } of this.#records())
+      for (const { account, outcome, transaction } of recipients.values()) {
+        if (outcome === null || this.#told.has(account) || !this.#order.recipients.includes(account)) continue;
+        if (outcome !== "VERIFIED" && noticeId(this.#awaited.get(account)!) !== id) continue; // of an earlier call
+        this.#told.add(account);
+        this.#callback(() =>
+          this.#order.onReceipt?.({ recipient: account, outcome, notice: id, transaction: transaction! }),
+        );
+      }
+  }
+
+  #tellNotice(notice: Notice, joined: boolean): void {
+    this.#callback(() => this.#order.onNotice?.({ notice: noticeId(notice), deadline: notice.deadline, joined }));
+  }
+
+  #callback(act: () => void): void {
+    try {
+      act();
+    } catch (error) {
+      this.#callbackFailed = true;
+      throw error;
+    }
+  }
+
+  async #withdraw(): Promise<void> {
+    const end = limit(WITHDRAW_MS, undefined, () => new WaybillError("TIMEOUT", "Withdrawing took too long."));
+    try {
+      await Promise.allSettled(this.#published.map((notice) => this.#withdrawOne(notice, end.signal)));
+    } finally {
+      end.clear();
+    }
+  }
+
+  /** Resolves when nothing of the notice is open any more: withdrawn, answered, or refused, and so never open. */
+  async #withdrawOne(notice: Notice, signal: AbortSignal): Promise<void> {
+    const { api, task, ledger, account, signer, deployment } = this.#session;
+    const id = noticeId(notice);
+    const withdraw = { kind: "withdraw", of: notice } as const;
+    const { signature } = await signStatement(signer, deployment, withdraw);
+    await api.withdraw(task, id, signature);
+    const probe = (): true | undefined => {
+      const record = ledger.notice(id);
+      const open = [...(record?.recipients.values() ?? [])].some(({ state }) => state === "outstanding");
+      return record && !open ? true : undefined;
+    };
+    await this.#session.stands(statementId(withdraw, account), probe, { signal });
+  }
+}
+
+function isVerified(record: NoticeRecord, account: Address): boolean {
+  return record.recipients.get(account)?.state === "verified";
+}
+
+function isOpen(record: NoticeRecord, member: Member, head: Head): boolean {
+  return isOutstanding(record, member) && record.notice.deadline > head.timestamp;
+}
+
+function notMember(who: string): WaybillError {
+  return new WaybillError("NOT_MEMBER", `${who} is no active member of this task. Ask its owner.`);
+}
+
+/** To a sender, having been expelled is not being a member. */
+function expelledSender(error: unknown): unknown {
+  if (!(error instanceof WaybillError) || error.code !== "EXPELLED") return error;
+  return new WaybillError("NOT_MEMBER", error.message, { cause: error });
+}

@@ -1,0 +1,139 @@
+import type { Signer } from "ethers";
+import { Api } from "./api.ts";
+import { Follower } from "./chain/follower.ts";
+import { Ledger, type Member, type News } from "./chain/ledger.ts";
+import { ChainReader } from "./chain/reader.ts";
+import { Inbox } from "./inbox.ts";
+import type { Deployment } from "./protocol/deployment.ts";
+import { WaybillError } from "./protocol/errors.ts";
+import { type Address, type Hex, toHex } from "./protocol/hex.ts";
+import type { Reason } from "./protocol/reasons.ts";
+import type { Head } from "./protocol/wire.ts";
+import { apiSource, nodeSource } from "./sources.ts";
+import { NodeTransport } from "./transfer/node-http.ts";
+import { limit, pause } from "./waiting.ts";
+
+export interface SessionOptions {
+  readonly task: Hex;
+  readonly signer: Signer;
+  readonly deployment: Deployment;
+  readonly fetch?: typeof fetch | undefined;
+}
+
+/** Most statements stand within a few blocks; only those that don't are asked after, ever more rarely. */
+const ASK_MS = { first: 2_000, most: 15_000 };
+
+/** Everything that the calls of one member in one task share. */
+export class Session {
+  readonly task: Hex;
+  readonly signer: Signer;
+  readonly deployment: Deployment;
+  readonly account: Address;
+  readonly api: Api;
+  readonly ledger: Ledger;
+  readonly follower: Follower;
+  readonly transport: NodeTransport = new NodeTransport();
+  readonly inbox: Inbox = new Inbox();
+  #news: News[] = [];
+  /** The event after which news counts; null until we know where the task stands. */
+  #from: number | null = null;
+
+  static async start(options: SessionOptions): Promise<Session> {
+    return new Session(options, toHex((await options.signer.getAddress()).toLowerCase()));
+  }
+
+  private constructor({ task, signer, deployment, fetch }: SessionOptions, account: Address) {
+    this.task = task;
+    this.signer = signer;
+    this.deployment = deployment;
+    this.account = account;
+    this.api = new Api({ deployment, signer, account, fetch });
+    const { rpc, blockTime, maxBlockAge } = deployment;
+    this.ledger = new Ledger({ domain: deployment, task, trusted: rpc !== undefined });
+    const source = rpc
+      ? nodeSource(new ChainReader({ ...deployment, rpc }), deployment, task)
+      : apiSource(this.api, task);
+    const onNews = (news: News): void => {
+      if (news.type === "roster" || this.ledger.concerns(news.message, account)) this.#news.push(news);
+    };
+    this.follower = new Follower({ ledger: this.ledger, source, blockTime, maxBlockAge, onNews });
+  }
+
+  /** Catches up with the chain. Nothing is posted before the first time, so what our words cause is news. */
+  async sync(signal?: AbortSignal): Promise<Head> {
+    const { head, seq } = await this.follower.sync(signal);
+    if (this.#from === null) {
+      this.#from = seq;
+      this.#news = this.#news.filter((news) => news.place.seq > seq);
+    }
+    return head;
+  }
+
+  /** The oldest news that nobody has had. */
+  takeNews(): News | undefined {
+    return this.#from === null ? undefined : this.#news.shift();
+  }
+
+  /** Our own place in the task. @throws WaybillError NOT_MEMBER, EXPELLED */
+  me(): Member {
+    const me = this.ledger.member(this.account);
+    if (!me)
+      throw new WaybillError("NOT_MEMBER", `${this.account} is no member of this task. Ask its owner to admit it.`);
+    if (!me.active)
+      throw new WaybillError(
+        "EXPELLED",
+        `${this.account} was expelled from this task. Ask its owner to admit it again.`,
+      );
+    return me;
+  }
+
+  /**
+   * Waits until a statement of ours stands, as `probe` tells.
+   * @param options.at The statement's deadline, if it has one; otherwise the wait ends after `options.ms` with TIMEOUT.
+   * @throws WaybillError REFUSED_STATEMENT with `details.reason` as soon as it is refused.
+   */
+  async stands<T>(
+    statement: Hex,
+    probe: () => T | undefined,
+    options: { signal?: AbortSignal | undefined; at?: number; ms?: number },
+  ): Promise<T> {
+    const late = (): WaybillError =>
+      new WaybillError("TIMEOUT", "The statement was taken, but does not stand on the chain yet. Look again later.");
+    const end = limit(options.ms ?? Number.POSITIVE_INFINITY, options.signal, late);
+    const done = new AbortController();
+    const refusal = this.refusal(statement, AbortSignal.any([end.signal, done.signal])).then((reason) => {
+      throw refused(reason);
+    });
+    refusal.catch(() => {}); // the race below hears it, unless it is over
+    try {
+      const standing = this.follower.until(probe, {
+        signal: AbortSignal.any([end.signal, done.signal]),
+        at: options.at,
+      });
+      return await Promise.race([standing, refusal]);
+    } finally {
+      done.abort();
+      end.clear();
+    }
+  }
+
+  /** Resolves with the reason when a statement is refused; otherwise only the signal ends it. */
+  async refusal(statement: Hex, signal: AbortSignal): Promise<Reason> {
+    for (let wait = ASK_MS.first; ; wait = Math.min(ASK_MS.most, wait * 1.5)) {
+      await pause(wait, signal);
+      // That this question fails is no news about the statement; the chain is watched by others.
+      const found = await this.api.statement(this.task, statement, signal).catch(() => null);
+      if (found?.state === "refused") return found.reason;
+    }
+  }
+
+  close(): void {
+    this.follower.close();
+    this.transport.close();
+  }
+}
+
+export function refused(reason: Reason, details: Record<string, unknown> = {}): WaybillError {
+  const message = `The contract refuses the statement: ${reason}.`;
+  return new WaybillError("REFUSED_STATEMENT", message, { details: { reason, ...details } });
+}

@@ -1,0 +1,66 @@
+import type { Api } from "./api.ts";
+import type { EventSource } from "./chain/follower.ts";
+import type { ChainReader } from "./chain/reader.ts";
+import type { Deployment } from "./protocol/deployment.ts";
+import { WaybillError } from "./protocol/errors.ts";
+import type { Hex } from "./protocol/hex.ts";
+import { MAX_EVENTS } from "./protocol/limits.ts";
+
+/** A server that says "at once, again" without having waited is not asked more often than this. */
+const LEAST_POLL_MS = 250;
+/** How often a node of one's own is asked, however slow or fast its chain is. */
+const NODE_POLL_MS = { least: 100, most: 2_000 };
+/** Tries to learn where the chain stands. */
+const LOOKS = 4;
+
+/** Reads a task's events over HTTPS. */
+export function apiSource(api: Api, task: Hex): EventSource {
+  return {
+    read: async (after, signal) => {
+      const began = performance.now();
+      const { events, head, poll } = await api.events(task, after, signal);
+      // A full answer may end before its head.
+      if (events.length > 0) return { events, head: null, poll: 0 };
+      const waited = performance.now() - began;
+      return { events, head, poll: Math.max(poll, LEAST_POLL_MS - waited) };
+    },
+    look: async (signal) => {
+      const { head, latest } = await api.task(task, signal);
+      return { head, seq: latest.seq };
+    },
+    close: () => {},
+  };
+}
+
+/** Reads a task's events from a node of one's own. */
+export function nodeSource(reader: ChainReader, { blockTime }: Deployment, task: Hex): EventSource {
+  const poll = Math.min(NODE_POLL_MS.most, Math.max(NODE_POLL_MS.least, blockTime / 2));
+  return {
+    read: async (after) => {
+      const head = await reader.head();
+      const events = await reader.eventsAfter(task, after, head.block, MAX_EVENTS);
+      return events.length < MAX_EVENTS ? { events, head, poll } : { events, head: null, poll: 0 };
+    },
+    look: () => withPatience(() => lookAt(reader, task)),
+    close: () => reader.close(),
+  };
+}
+
+async function lookAt(reader: ChainReader, task: Hex): ReturnType<EventSource["look"]> {
+  const head = await reader.head();
+  const { seq } = await reader.latest(task, head.block);
+  if (seq === 0)
+    throw new WaybillError("UNKNOWN_TASK", "There is no such task on the chain, or its opening is too fresh.");
+  return { head, seq };
+}
+
+async function withPatience<T>(act: () => Promise<T>): Promise<T> {
+  for (let failures = 1; ; failures++) {
+    try {
+      return await act();
+    } catch (error) {
+      if (!(error instanceof WaybillError) || error.code !== "UNAVAILABLE" || failures >= LOOKS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 200 * 2 ** failures));
+    }
+  }
+}

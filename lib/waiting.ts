@@ -1,0 +1,47 @@
+import { WaybillError } from "./protocol/errors.ts";
+
+/** A signal that aborts with the outer one, or by itself after a time. `clear` when it is over. */
+export interface Limit {
+  readonly signal: AbortSignal;
+  clear(): void;
+}
+
+/** Timers hold 32 bits of milliseconds. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+export function limit(ms: number, outer: AbortSignal | undefined, reason: () => unknown): Limit {
+  const own = new AbortController();
+  const end = performance.now() + ms;
+  let timer: NodeJS.Timeout | undefined;
+  const arm = (): void => {
+    const left = end - performance.now();
+    if (left <= 0) own.abort(reason());
+    else timer = setTimeout(arm, Math.min(left, MAX_TIMER_MS));
+  };
+  if (Number.isFinite(ms)) arm();
+  return {
+    signal: outer ? AbortSignal.any([outer, own.signal]) : own.signal,
+    clear: () => clearTimeout(timer),
+  };
+}
+
+/** Waits; rejects with the signal's reason when that comes first. */
+export async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  signal?.throwIfAborted();
+  await new Promise<void>((resolve, reject) => {
+    const stop = (): void => {
+      clearTimeout(timer);
+      reject(signal?.reason as Error);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }, ms);
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}
+
+/** What a call rejects with when the caller's signal ended it. */
+export function aborted(signal: AbortSignal, details: Record<string, unknown> = {}): WaybillError {
+  return new WaybillError("ABORTED", "The call was ended by its signal.", { cause: signal.reason, details });
+}
