@@ -22,6 +22,8 @@ export interface ReaderOptions {
   readonly confirmations: number;
   /** The contract's first block; reading begins here. Default 0. */
   readonly fromBlock?: number;
+  /** Milliseconds that one call may take. Default 10,000. */
+  readonly timeout?: number;
 }
 
 /** A place in a task's line of events: an event's `seq` and block. `{ seq: 0, block: 0 }` is before the first. */
@@ -69,7 +71,7 @@ export class ChainReader {
   /** @throws WaybillError USAGE if `rpc` is no http(s) URL. */
   constructor(options: ReaderOptions) {
     this.#options = options;
-    this.#rpc = new Rpc(options.rpc, options.chainId);
+    this.#rpc = new Rpc(options.rpc, options.chainId, options.timeout);
   }
 
   /** The newest block with `confirmations` on top (the first one while the chain is shorter than that). */

@@ -2,7 +2,7 @@ import { FetchRequest, type GetUrlResponse, JsonRpcProvider, Network } from "eth
 import { WaybillError } from "../protocol/errors.ts";
 
 /** No honest node needs longer for one call; a caller waits no longer than this for a typed error. */
-const REQUEST_TIMEOUT_MS = 10_000;
+const DEFAULT_TIMEOUT_MS = 10_000;
 /** What a node may say in one answer: 10,000 logs are about 10 MiB. */
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 /** Of a node's own words in our messages. */
@@ -15,10 +15,13 @@ const MAX_WORDS = 200;
 export class Rpc {
   readonly #provider: JsonRpcProvider;
   readonly #secrets: readonly string[];
+  readonly #timeout: number;
 
-  /** @throws WaybillError USAGE if `url` is no http(s) URL. */
-  constructor(url: string, chainId: number) {
+  /** `timeout` in milliseconds, per call. @throws WaybillError USAGE if `url` is no http(s) URL. */
+  constructor(url: string, chainId: number, timeout: number = DEFAULT_TIMEOUT_MS) {
     const { request, secrets } = connectionTo(url);
+    request.timeout = timeout;
+    this.#timeout = timeout;
     this.#secrets = secrets;
     this.#provider = new JsonRpcProvider(request, Network.from(chainId), {
       staticNetwork: true,
@@ -56,7 +59,7 @@ export class Rpc {
     // The error beneath names the URL, so it is not passed on as the cause.
     return new WaybillError(
       "UNAVAILABLE",
-      `The RPC node did not answer ${method}${reasonFor(error)}. Check that it runs and that its URL is right, then try again.`,
+      `The RPC node did not answer ${method}${reasonFor(error, this.#timeout)}. Check that it runs and that its URL is right, then try again.`,
     );
   }
 
@@ -80,7 +83,6 @@ function connectionTo(text: string): { request: FetchRequest; secrets: string[] 
   url.username = "";
   url.password = "";
   const request = new FetchRequest(url.href);
-  request.timeout = REQUEST_TIMEOUT_MS;
   request.retryFunc = async () => false;
   request.getUrlFunc = post;
   if (username || password) {
@@ -103,7 +105,7 @@ async function post(request: FetchRequest): Promise<GetUrlResponse> {
     headers: request.headers,
     body: request.body && Uint8Array.from(request.body),
     redirect: "error",
-    signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+    signal: AbortSignal.timeout(request.timeout),
   });
   return {
     statusCode: response.status,
@@ -140,9 +142,9 @@ function refusalIn(error: unknown): { code: number; message: string } | null {
   return null;
 }
 
-function reasonFor(error: unknown): string {
+function reasonFor(error: unknown, timeout: number): string {
   const { name, info, cause } = error as { name?: string; info?: { responseStatus?: string }; cause?: unknown };
-  if (name === "TimeoutError") return ` within ${REQUEST_TIMEOUT_MS / 1000} s`;
+  if (name === "TimeoutError") return ` within ${timeout / 1000} s`;
   const status = /^\d{3}/.exec(info?.responseStatus ?? "")?.[0];
   if (status) return ` but with HTTP status ${status}`;
   const { code } = (cause ?? {}) as { code?: unknown };
