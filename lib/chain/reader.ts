@@ -8,8 +8,8 @@ import { isRefusal, Rpc } from "./rpc.ts";
 
 /** Indices per `members` call: two storage reads each keep it far below every node's gas cap for calls. */
 const MEMBERS_PER_CALL = 1000;
-/** Blocks looked at together when walking back; a task that is busy has its last events close to each other. */
-const BLOCKS_BACK = 500;
+/** Blocks looked at together when walking back: events come in bursts, and most nodes allow ranges of a hundred. */
+const BLOCKS_BACK = 100;
 /** JSON-RPC's code for a call that the contract reverted. */
 const REVERTED = 3;
 
