@@ -17,15 +17,28 @@ struct Member {
     bool active;
 }
 
-/// @dev What an Item may be. Their EIP-712 types are in Statements.sol.
+/// @dev What an Item may be, and when it takes effect. The EIP-712 types are in Statements.sol.
 library Kind {
+    /// @dev Once for an owner and a salt, by the owner. 1 to 256 members, which get the indices from 0.
     uint8 internal constant OPEN = 0;
+    /// @dev By the owner, against the present roster version, which it raises by one. Gives each listed account that
+    /// isn't active the next index, in order; the others are passed over. Indices are never used again.
     uint8 internal constant ADMIT = 1;
+    /// @dev As ADMIT. Accounts that aren't active are passed over.
     uint8 internal constant EXPEL = 2;
+    /// @dev By an active member, before its deadline, which is at most 30 days ahead. Its recipients are bits of one
+    /// page, for indices that somebody has.
     uint8 internal constant NOTICE = 3;
+    /// @dev By active members whose bit is outstanding, while the block's time is not past the notice's deadline.
     uint8 internal constant RECEIPTS = 4;
+    /// @dev As RECEIPTS, for a contract account. It names the account, so that a key that owns two wallets can't be
+    /// taken to have answered for both.
     uint8 internal constant WALLET_RECEIPT = 5;
+    /// @dev By the notice's sender, as long as somebody is outstanding: after the deadline too, and when expelled
+    /// since, for it only ends what the sender began.
     uint8 internal constant WITHDRAW = 6;
+    /// @dev By an active member, before its deadline, which is at most 30 days ahead. Its recipients are those of a
+    /// notice, or all ones on page 0 for everyone. At most 4096 bytes of payload.
     uint8 internal constant MESSAGE = 7;
 }
 
@@ -40,7 +53,8 @@ library Outcome {
 /// @dev Why a statement was skipped. A simulated relay returns them, a mined one emits them in Skipped.
 library Reason {
     uint8 internal constant OK = 0;
-    /// @dev This very statement is on the chain already (found out before its signature is looked at).
+    /// @dev This very statement is on the chain already, which is found out before its signature is looked at. Exact,
+    /// but for a VERIFIED receipt whose author has been admitted again more than 16 times since.
     uint8 internal constant DUPLICATE = 1;
     /// @dev The block's timestamp is past the deadline.
     uint8 internal constant EXPIRED = 2;
@@ -154,7 +168,8 @@ interface IWaybill {
     );
 
     /// @notice A statement had no effect. Belongs to no task.
-    /// @param id The statement's id; zero when its author or its task is unknown, or it could not be read.
+    /// @param id The statement's id; zero when it could not be read, or its author is unknown because its signature
+    /// (of receipts) or its task (of roster changes) is.
     event Skipped(bytes32 indexed id, uint8 reason);
 
     /// @notice Applies the items in order. A statement that may not take effect is skipped and never affects another.

@@ -156,7 +156,7 @@ library Statements {
         ok = m.sender >> 160 == 0 && m.page >> 16 == 0 && m.deadline >> 48 == 0;
     }
 
-    /// @dev The list that an Open, Admit or Expel ends with, after a head of three words of which the one at `offset` is
+    /// @dev The list that ends an Open, Admit or Expel, after a head of three words of which the one at `offset` is
     /// its offset. Its entries are still to be looked at.
     function list(bytes calldata data, uint256 offset) internal pure returns (bool ok, address[] calldata members) {
         assembly ("memory-safe") {

@@ -12,14 +12,14 @@ abstract contract Tasks is IWaybill {
         uint96 opening;
     }
 
-    /// @dev Two masks of this size and a deadline fill a notice's word.
-    uint256 internal constant PAGE = 104;
-    uint256 internal constant PAGE_MASK = (1 << PAGE) - 1;
     /// @dev A task's word, in a struct so that its slot is computed once.
     struct Head {
         uint256 word;
     }
 
+    /// @dev Two masks of this size and a deadline fill a notice's word.
+    uint256 internal constant PAGE = 104;
+    uint256 internal constant PAGE_MASK = (1 << PAGE) - 1;
     /// @dev In a task's word, which every event writes: version (32), count (32), block (64) and seq (64) of the newest
     /// event. Zero when there is no such task.
     uint256 internal constant VERSION_SHIFT = 160;
@@ -42,7 +42,7 @@ abstract contract Tasks is IWaybill {
     mapping(bytes32 task => mapping(uint256 index => uint256)) internal _accounts;
     mapping(bytes32 id => bool) internal _seen;
 
-    /// @dev The slot of a notice's word. Bound to the task and the page, so that nobody outside of them can clear a bit.
+    /// @dev The slot of a notice's word. Bound to task and page, so that nobody outside of them can clear a bit.
     function _noticeSlot(bytes32 task, uint256 page, bytes32 notice) internal pure returns (bytes32) {
         return EfficientHashLib.hash(task, bytes32(page), notice);
     }
