@@ -1,0 +1,228 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { type Entry, Outbox, type OutboxStore } from "../functions/outbox.ts";
+import { Store } from "../functions/store.ts";
+import { wordHex } from "../lib/protocol/hex.ts";
+import { type Domain, EVERYONE, type Signed, type Statement, statementId } from "../lib/protocol/statements.ts";
+import { type Store as Bucket, startStore } from "../local/store/store.ts";
+import { random32, randomAddresses } from "./support/contract.ts";
+import { failing } from "./support/publishing.ts";
+
+const domain: Domain = { chainId: 31337, contract: `0x${"c0".repeat(20)}` };
+const prefix = `outbox/31337/${domain.contract}/`;
+const [owner, member] = randomAddresses(2) as [`0x${string}`, `0x${string}`];
+const task = random32();
+const notice = {
+  kind: "notice",
+  task,
+  sender: member,
+  page: 3,
+  recipients: 2n ** 103n + 5n,
+  transfer: random32(),
+  manifest: random32(),
+  deadline: 2 ** 40,
+} as const;
+
+/** One of each kind. */
+const statements: Statement[] = [
+  { kind: "open", owner, salt: random32(), members: randomAddresses(256) },
+  { kind: "admit", task, members: randomAddresses(2), roster: 1 },
+  { kind: "expel", task, members: randomAddresses(1), roster: 2 ** 32 - 1 },
+  notice,
+  { kind: "receipt", task, notice: random32(), outcome: "VERIFIED" },
+  { kind: "walletReceipt", task, notice: random32(), outcome: "REFUSED", account: member },
+  { kind: "withdraw", of: notice },
+  {
+    kind: "message",
+    task,
+    sender: member,
+    page: 0,
+    recipients: EVERYONE,
+    name: random32(),
+    payload: `0x${"00ff".repeat(2048)}`,
+    salt: random32(),
+    deadline: 7,
+  },
+];
+
+let bucket: Bucket;
+let store: Store;
+
+beforeEach(async () => {
+  bucket = await startStore();
+  const { endpoint: s3Endpoint, bucket: name, region, credentials: s3Credentials } = bucket;
+  store = new Store({ bucket: name, region, s3Endpoint, s3Credentials });
+});
+afterEach(async () => {
+  store.close();
+  await bucket.stop();
+});
+
+const sign = (statement: Statement, author = member): Signed => ({
+  statement,
+  author,
+  signature: `0x${"1b".repeat(65)}`,
+});
+const message = (): Signed => sign({ ...(statements[7] as Statement & { kind: "message" }), salt: random32() });
+const outboxAt = (now: () => number, over: OutboxStore = store): Outbox => new Outbox(over, domain, { now });
+const keys = async (): Promise<string[]> => (await store.list("")).map(({ key }) => key);
+
+describe("the outbox", () => {
+  it("gives back statements of every kind as they were posted", async () => {
+    const outbox = new Outbox(store, domain);
+    const posted = statements.map((statement) => sign(statement));
+    for (const signed of posted) expect(await outbox.post(signed)).toBe(statementId(signed.statement, member));
+    const read = await new Outbox(store, domain).pending();
+    expect(read.map(({ signed }) => signed)).toEqual(expect.arrayContaining(posted));
+    expect(read).toHaveLength(posted.length);
+  });
+
+  it("keeps the order of arrival, and within a millisecond puts first what the others need", async () => {
+    let now = 999; // fewer digits than later ones
+    const outbox = outboxAt(() => now);
+    for (const statement of statements.toReversed()) await outbox.post(sign(statement));
+    const [late, later] = [message(), message()];
+    now = 1000;
+    await outbox.post(late);
+    now = 1_800_000_000_000;
+    await outbox.post(later);
+    const read = await outbox.pending();
+    const rank = ["open", "admit", "expel", "notice", "receipt", "walletReceipt", "withdraw", "message"];
+    expect(read.slice(0, 8).map(({ signed }) => signed.statement.kind)).toEqual(rank);
+    expect(read.slice(8).map(({ signed, arrival }) => [signed, arrival])).toEqual([
+      [late, 1000],
+      [later, 1_800_000_000_000],
+    ]);
+    expect((await keys())[0]).toMatch(new RegExp(`^${prefix}0000000000999-0-0x[0-9a-f]{64}\\.json$`));
+  });
+
+  it("is the outbox of one contract on one chain", async () => {
+    const elsewhere = new Outbox(store, { ...domain, chainId: 1 });
+    await elsewhere.post(message());
+    await new Outbox(store, { ...domain, contract: owner }).post(message());
+    expect(await new Outbox(store, domain).pending()).toEqual([]);
+    expect(await elsewhere.pending()).toHaveLength(1);
+  });
+
+  it("rings after the statement is written, and takes a broken bell for no error", async () => {
+    const seen: number[] = [];
+    const bell = async () => {
+      seen.push((await keys()).length);
+      throw new Error("the queue is gone");
+    };
+    const id = await new Outbox(store, domain, { bell }).post(message());
+    expect(seen).toEqual([1]);
+    expect(id).toMatch(/^0x/);
+  });
+
+  it("does not take a statement that it could not write", async () => {
+    let rung = false;
+    const broken = failing(store, (operation) => (operation === "putJson" ? "before" : null));
+    const bell = async () => {
+      rung = true;
+    };
+    await expect(new Outbox(broken, domain, { bell }).post(message())).rejects.toThrow("injected");
+    expect(rung).toBe(false);
+  });
+
+  it("tells ten authors' equal receipts apart", async () => {
+    const outbox = new Outbox(store, domain);
+    for (const author of randomAddresses(10)) await outbox.post(sign(statements[4]!, author));
+    expect(new Set((await outbox.pending()).map(({ id }) => id)).size).toBe(10);
+  });
+});
+
+describe("settling", () => {
+  it("answers pending, then what became of it, and keeps the first word", async () => {
+    const outbox = new Outbox(store, domain);
+    const [one, two] = [message(), message()];
+    await outbox.post(one);
+    await outbox.post(two);
+    const [first, second] = (await outbox.pending()) as [Entry, Entry];
+    expect(await outbox.state(first.id)).toEqual({ state: "pending" });
+    const settled = { state: "settled", transaction: random32(), block: 7 } as const;
+    await outbox.settle(first, settled);
+    await outbox.settle(second, { state: "refused", reason: "EXPIRED" });
+    await outbox.settle(second, settled);
+    expect(await outbox.state(first.id)).toEqual(settled);
+    expect(await outbox.state(second.id)).toEqual({ state: "refused", reason: "EXPIRED" });
+    expect(await outbox.pending()).toEqual([]);
+    expect(await keys()).toEqual(
+      [first.id, second.id].sort().map((id) => `settled/31337/${domain.contract}/${id}.json`),
+    );
+  });
+
+  it("deletes an entry only after the settlement is written", async () => {
+    const broken = failing(store, (_operation, key) => (key.startsWith("settled/") ? "before" : null));
+    await new Outbox(store, domain).post(message());
+    const [entry] = await new Outbox(store, domain).pending();
+    await expect(new Outbox(broken, domain).settle(entry!, { state: "refused", reason: "EXPIRED" })).rejects.toThrow();
+    expect(await new Outbox(store, domain).pending()).toHaveLength(1);
+  });
+
+  it("clears away later what a crash or a second post left behind", async () => {
+    const signed = message();
+    let now = 1;
+    const outbox = outboxAt(() => now);
+    await outbox.post(signed);
+    const [entry] = await outbox.pending();
+    await outbox.settle(entry!, { state: "settled", transaction: null, block: 1 });
+    now = 2;
+    await outbox.post(signed);
+    expect(await outbox.pending()).toEqual([]);
+    expect((await keys()).filter((key) => key.startsWith("outbox/"))).toEqual([]);
+  });
+
+  it("of a statement that was posted often removes all its entries", async () => {
+    const signed = message();
+    let now = 1;
+    const outbox = outboxAt(() => now);
+    for (; now <= 3; now++) await outbox.post(signed);
+    const entries = await outbox.pending();
+    expect(entries).toMatchObject([{ arrival: 1, keys: [expect.any(String), expect.any(String), expect.any(String)] }]);
+    await outbox.settle(entries[0]!, { state: "settled", transaction: null, block: 1 });
+    expect((await keys()).filter((key) => key.startsWith("outbox/"))).toEqual([]);
+  });
+
+  it("cannot be read from a damaged record", async () => {
+    const id = random32();
+    await store.putJson(`settled/31337/${domain.contract}/${id}.json`, { state: "settled", transaction: "0x" });
+    await expect(new Outbox(store, domain).state(id)).rejects.toMatchObject({ code: "INTERNAL" });
+  });
+});
+
+describe("an entry that nobody could have posted", () => {
+  const good = message();
+  const json = {
+    ...good,
+    statement: { ...good.statement, recipients: wordHex(EVERYONE) } as Record<string, unknown>,
+  };
+  const changed = (over: Record<string, unknown>) => ({ ...json, statement: { ...json.statement, ...over } });
+  it.each([
+    ["is no object", 7],
+    ["has no signature", { statement: json.statement, author: member }],
+    ["has a field too many", { ...json, more: 1 }],
+    ["has a field too many in its statement", changed({ more: 1 })],
+    ["has upper-case hex", changed({ salt: `0x${"AB".repeat(32)}` })],
+    ["has a number for a bitmap", changed({ recipients: 5 })],
+    ["has a short bitmap", changed({ recipients: "0x5" })],
+    ["has a payload of 4097 bytes", changed({ payload: `0x${"00".repeat(4097)}` })],
+    ["has an unknown kind", changed({ kind: "order" })],
+    ["has another statement than its key says", changed({ salt: random32() })],
+    ["has another author than its key says", { ...json, author: owner }],
+  ])("because it %s is refused, and the others are read", async (_why, value) => {
+    const outbox = new Outbox(store, domain);
+    const id = statementId(good.statement, member);
+    await store.putJson(`${prefix}0000000000001-7-${id}.json`, value);
+    await store.putJson(`${prefix}something-else`, 1);
+    const fine = message();
+    await outbox.post(fine);
+    expect((await outbox.pending()).map(({ signed }) => signed)).toEqual([fine]);
+    expect(await outbox.state(id)).toEqual({ state: "refused", reason: "MALFORMED" });
+  });
+
+  it("is read when nothing is wrong with it", async () => {
+    const id = statementId(good.statement, member);
+    await store.putJson(`${prefix}0000000000001-7-${id}.json`, json);
+    expect((await new Outbox(store, domain).pending()).map(({ signed }) => signed)).toEqual([good]);
+  });
+});
