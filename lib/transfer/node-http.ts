@@ -24,13 +24,16 @@ export class NodeTransport implements Transport {
     const target = new URL(url);
     const secure = target.protocol === "https:";
     return new Promise((resolve, reject) => {
+      signal.throwIfAborted();
       const request = (secure ? https : http).request(target, {
         method,
         headers: { ...headers, ...(body && { "content-length": body.length }) },
         agent: fresh ? false : this.#agents[secure ? "https:" : "http:"],
         timeout: this.#stallTimeout, // of the socket: any byte in either direction starts it anew
-        signal,
       });
+      const abort = (): void => void request.destroy(signal.reason as Error);
+      signal.addEventListener("abort", abort, { once: true });
+      request.once("close", () => signal.removeEventListener("abort", abort));
       request.once("timeout", () => request.destroy(stalled(this.#stallTimeout)));
       request.once("response", (response) => resolve(responseOf(request, response)));
       request.on("error", reject); // after the answer began, the body's reader is told

@@ -47,6 +47,8 @@ export async function inParallel<T>(
 ): Promise<void> {
   const failure = new AbortController();
   const signal = outer ? AbortSignal.any([outer, failure.signal]) : failure.signal;
+  // Every part listens to it, and more than ten listeners are no leak here; Node would warn.
+  globalThis.process?.getBuiltinModule?.("node:events")?.setMaxListeners(0, signal);
   const running = new Set<Promise<void>>();
   const items = feed[Symbol.asyncIterator]();
   try {
