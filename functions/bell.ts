@@ -15,7 +15,7 @@ export function bellOf(config: Config): Bell {
   const { queueUrl, region, chainId, contract } = config;
   if (queueUrl === undefined) return async () => {};
   quietSdk();
-  const client = new SQSClient({ region });
+  const client = new SQSClient({ region, endpoint: new URL(queueUrl).origin });
   return async () => {
     const command = new SendMessageCommand({
       QueueUrl: queueUrl,

@@ -98,7 +98,7 @@ export function configFromEnv(env: Readonly<Record<string, string | undefined>>)
   const parsed = environment.safeParse(env);
   if (!parsed.success) {
     const names = [...new Set(parsed.error.issues.map((issue) => String(issue.path[0])))];
-    throw new WaybillError("USAGE", `Set ${names.join(", ")} to what docs/design.md says.`);
+    throw new WaybillError("USAGE", `These environment variables are missing or malformed: ${names.join(", ")}.`);
   }
   const set = parsed.data;
   return {

@@ -32,6 +32,7 @@ export interface StoreConfig {
     readonly accessKeyId: string;
     readonly secretAccessKey: string;
     readonly sessionToken?: string;
+    readonly expiration?: Date;
   };
 }
 
