@@ -1,7 +1,8 @@
 // Compiles Waybill.sol with npm's solc and writes what the rest of the project is built on: the artifact and the ABI.
-// Run by `npm run contract`; the tests compile again and compare.
-import { readFileSync, writeFileSync } from "node:fs";
+// Run by `npm run contract`; the tests have it write into a folder of theirs, and compare.
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Interface } from "ethers";
 
@@ -82,8 +83,11 @@ export const build = () => {
 };
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const root = process.argv[2] ?? fileURLToPath(new URL("../", folder));
   for (const [path, text] of Object.entries(build())) {
-    writeFileSync(new URL(`../${path}`, folder), text);
+    const file = join(root, path);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, text);
     console.log(`${path}: ${text.length} bytes`);
   }
 }
