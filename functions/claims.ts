@@ -52,7 +52,9 @@ export class Claims {
     const { nonce, attempt, ...rest } = claim;
     const key = `${this.#prefix}${digits(nonce)}/${attempt}.json`;
     const written = await this.#store.putJson(key, rest, { ifNoneMatch: true });
-    return written ? claim : this.#claim(key);
+    if (!written) return this.#claim(key);
+    this.#read.set(key, claim);
+    return claim;
   }
 
   async #claim(key: string): Promise<Claim> {

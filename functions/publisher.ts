@@ -51,6 +51,8 @@ const DUPLICATES_AT_ONCE = 100;
 /** The chain, the claims and the outbox as one step finds them. */
 interface Scene {
   readonly tip: number;
+  /** What a transaction may use. */
+  readonly gasCap: number;
   /** The newest block with `confirmations` on top. */
   readonly head: number;
   /** The nonce that the chain takes next. */
@@ -111,13 +113,17 @@ export class Publisher {
   async #look(): Promise<Scene> {
     const tip = (await this.#reader.tip()).block;
     const head = Math.max(0, tip - this.#deps.confirmations);
-    const [next, final] = await Promise.all([this.#relay.nonce(tip), this.#relay.nonce(head)]);
+    const [next, final, gasCap] = await Promise.all([
+      this.#relay.nonce(tip),
+      this.#relay.nonce(head),
+      this.#relay.gasCap(tip),
+    ]);
     // After the nonces: the claim of every nonce that counts as mined is then among them.
     const [claims, waiting] = await Promise.all([
       this.#claims.since(Math.max(0, final - CLAIMS_BACK)),
       this.#outbox.pending(),
     ]);
-    return { tip, head, next, final, claims, waiting };
+    return { tip, gasCap, head, next, final, claims, waiting };
   }
 
   /** Settles the statements whose events are final; answers those that still wait. */
@@ -144,18 +150,19 @@ export class Publisher {
       scene.claims.filter((claim) => claim.nonce >= scene.final).flatMap((claim) => claim.statements),
     );
     const entries = scene.waiting.filter((entry) => !inFlight.has(entry.id));
-    const { packets, skips } = await select(entries, (items) => this.#relay.simulate(items, scene.tip));
+    const { tip, gasCap } = scene;
+    const { packets, skips } = await select(entries, gasCap, (items) => this.#relay.simulate(items, tip, gasCap));
     await this.#judge(skips, scene);
-    return packets.length > 0 ? this.#write(packets, scene.next) : null;
+    return packets.length > 0 ? this.#write(packets, scene) : null;
   }
 
   /** Settles what can't take effect any more, or has done so through somebody else. */
-  async #judge(skips: readonly Skip[], { head }: Scene): Promise<void> {
+  async #judge(skips: readonly Skip[], scene: Scene): Promise<void> {
     const { maxWait = MAX_WAIT_MS, now = Date.now } = this.#deps;
     const settled = new Map<Entry, Settlement>();
     const duplicates = skips.filter(({ reason }) => reason === "DUPLICATE").map(({ entry }) => entry);
-    for (const entry of await this.#stillDuplicate(duplicates, head))
-      settled.set(entry, { state: "settled", transaction: null, block: head });
+    for (const entry of await this.#stillDuplicate(duplicates, scene))
+      settled.set(entry, { state: "settled", transaction: null, block: scene.head });
     for (const { entry, reason, standing } of skips) {
       if (reason === "DUPLICATE" || !standing) continue; // by now, or once the others are mined, it may be different
       if (curable.has(reason) && now() - entry.arrival <= maxWait) continue;
@@ -165,19 +172,19 @@ export class Publisher {
   }
 
   /** "Duplicate" at the newest block may still be undone, so only the block at `confirmations` counts. */
-  async #stillDuplicate(entries: readonly Entry[], head: number): Promise<Entry[]> {
+  async #stillDuplicate(entries: readonly Entry[], { head, gasCap }: Scene): Promise<Entry[]> {
     const found: Entry[] = [];
     for (let i = 0; i < entries.length; i += DUPLICATES_AT_ONCE) {
       const packets = packetsOf(entries.slice(i, i + DUPLICATES_AT_ONCE));
-      const results = await this.#relay.simulate(packets.map(itemOf), head);
+      const results = await this.#relay.simulate(packets.map(itemOf), head, gasCap);
       for (const [nth, packet] of packets.entries())
         found.push(...packet.entries.filter((_, at) => results?.[nth]?.[at] === "DUPLICATE"));
     }
     return found;
   }
 
-  async #write(packets: readonly Packet[], nonce: number): Promise<Claim | null> {
-    const [fitted, fees] = await Promise.all([this.#fit(packets), this.#relay.fees()]);
+  async #write(packets: readonly Packet[], { next: nonce, gasCap }: Scene): Promise<Claim | null> {
+    const [fitted, fees] = await Promise.all([this.#fit(packets, gasCap), this.#relay.fees()]);
     if (!fees) this.#log("fees are above the cap: waiting until they fall");
     if (!fitted) this.#log("the node can't estimate the next statement's gas: waiting");
     if (!fees || !fitted) return null;
@@ -188,11 +195,17 @@ export class Publisher {
   }
 
   /** As many of the packets, from the first, as one transaction can carry by the node's own estimate. */
-  async #fit(packets: readonly Packet[]): Promise<{ packets: readonly Packet[]; gasLimit: number } | null> {
-    for (let count = packets.length; count > 0; count = Math.floor(count / 2)) {
-      const some = packets.slice(0, count);
-      const gasLimit = await this.#relay.gasLimit(some.map(itemOf));
+  async #fit(
+    packets: readonly Packet[],
+    gasCap: number,
+  ): Promise<{ packets: readonly Packet[]; gasLimit: number } | null> {
+    let rest = packets;
+    for (let some = rest; some.length > 0; ) {
+      const gasLimit = await this.#relay.gasLimit(some.map(itemOf), gasCap);
       if (gasLimit !== null) return { packets: some, gasLimit };
+      // One that can't go alone holds up its own task, because others may build on it, but nobody else's.
+      if (some.length === 1) rest = rest.filter((packet) => packet.task !== some[0]?.task);
+      some = some.length === 1 ? rest : some.slice(0, Math.ceil(some.length / 2));
     }
     return null;
   }

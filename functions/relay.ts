@@ -8,7 +8,7 @@ import { type Reason, reasonOf } from "../lib/protocol/reasons.ts";
 import type { Domain, Item } from "../lib/protocol/statements.ts";
 
 /** A transaction's gas on mainnet rules (EIP-7825). */
-export const MAX_GAS = 16_777_216;
+const MAX_GAS = 16_777_216;
 /** The state moves between the estimate and the block; what isn't used isn't paid. */
 const GAS_MARGIN = 1.2;
 const SPARE_GAS = 30_000;
@@ -44,6 +44,7 @@ export interface Mined {
   readonly logs: readonly RawLog[];
 }
 
+const blockJson = z.object({ gasLimit: z.string() });
 const receiptJson = z.object({ blockNumber: z.string(), logs: z.unknown() });
 const feesJson = z.object({
   baseFeePerGas: z.array(z.string()).check(z.minLength(1)),
@@ -86,12 +87,19 @@ export class Relay {
     return Number(await this.#rpc.send("eth_getTransactionCount", [this.#relayer.address, toQuantity(block)]));
   }
 
+  /** What a transaction may use: on consortium chains a block may hold less than mainnet allows. */
+  async gasCap(block: number): Promise<number> {
+    const answer = blockJson.safeParse(await this.#rpc.send("eth_getBlockByNumber", [toQuantity(block), false]));
+    if (!answer.success) throw new WaybillError("UNAVAILABLE", "The RPC node lags behind. Try again, or use another.");
+    return Math.min(MAX_GAS, Number(answer.data.gasLimit));
+  }
+
   /**
    * What the contract would answer in block `block`, per item and signature; null when the node gave up on
    * so many, and nothing is known.
    */
-  async simulate(items: readonly Item[], block: number): Promise<Reason[][] | null> {
-    const call = { ...this.#call(items), gas: toQuantity(MAX_GAS) };
+  async simulate(items: readonly Item[], block: number, gas: number): Promise<Reason[][] | null> {
+    const call = { ...this.#call(items), gas: toQuantity(gas) };
     const answer = await orTooMuch(this.#rpc.send("eth_call", [call, toQuantity(block)]));
     if (answer === null) return null;
     if (answer === "0x") return items.map(() => ["UNKNOWN_TASK"]); // before the contract's own block
@@ -100,10 +108,10 @@ export class Relay {
   }
 
   /** The gas limit for a transaction with these items; null when they are too many for one. */
-  async gasLimit(items: readonly Item[]): Promise<number | null> {
+  async gasLimit(items: readonly Item[], cap: number): Promise<number | null> {
     const answer = await orTooMuch(this.#rpc.send("eth_estimateGas", [this.#call(items)]));
     const needed = Number(answer);
-    return answer === null || needed > MAX_GAS ? null : Math.min(MAX_GAS, Math.ceil(needed * GAS_MARGIN) + SPARE_GAS);
+    return answer === null || needed > cap ? null : Math.min(cap, Math.ceil(needed * GAS_MARGIN) + SPARE_GAS);
   }
 
   /** What a transaction should pay now; null while that is above the cap. */

@@ -3,7 +3,6 @@ import type { Reason } from "../lib/protocol/reasons.ts";
 import type { Item } from "../lib/protocol/statements.ts";
 import type { Entry } from "./outbox.ts";
 import { BASE_GAS, itemOf, MAX_CALL_BYTES, type Packet, packetsOf, roomOf } from "./packing.ts";
-import { MAX_GAS } from "./relay.ts";
 
 /** Asks the contract what it would answer, per item and signature; null when nothing could be learned about so many. */
 export type Simulate = (items: readonly Item[]) => Promise<Reason[][] | null>;
@@ -23,22 +22,22 @@ export interface Selection {
 }
 
 /**
- * Fills one transaction with the statements that would take effect, in the order of their arrival. What would be skipped
+ * Fills one transaction, which may use `gas`, with the statements that would take effect, in the order of their arrival. What would be skipped
  * takes no room, so a statement that has to wait never holds up those behind it.
  */
-export async function select(entries: readonly Entry[], simulate: Simulate): Promise<Selection> {
-  const filling = new Filling();
+export async function select(entries: readonly Entry[], gas: number, simulate: Simulate): Promise<Selection> {
+  const filling = new Filling(gas);
   let queue = packetsOf(entries);
   let atOnce = queue.length;
   while (queue.length > 0) {
     const batch = filling.fitting(queue).slice(0, atOnce);
-    if (batch.length === 0) break;
+    if (batch.length === 0) break; // full
     const results = await simulate([...filling.packets, ...batch].map(itemOf));
     if (results) filling.add(batch, results.slice(filling.packets.length));
     else if (batch.length > 1) {
       atOnce = Math.ceil(batch.length / 2);
       continue;
-    } else if (filling.packets.length > 0) break; // it may fit into a transaction of its own
+    } else if (filling.packets.length > 0) break; // it may go first the next time
     queue = queue.slice(batch.length);
   }
   return filling;
@@ -48,10 +47,14 @@ class Filling implements Selection {
   readonly packets: Packet[] = [];
   readonly skips: Skip[] = [];
   readonly #touched = new Set<Hex>();
-  #gas = MAX_GAS - BASE_GAS;
+  #gas: number;
   #bytes = MAX_CALL_BYTES;
 
-  /** The first of the queue that would surely fit beside what is in. */
+  constructor(gas: number) {
+    this.#gas = gas - BASE_GAS;
+  }
+
+  /** The first of the queue that would surely fit beside what is in. Nothing is too large to be tried alone. */
   fitting(queue: readonly Packet[]): Packet[] {
     let [gas, bytes] = [this.#gas, this.#bytes];
     const end = queue.findIndex((packet) => {
@@ -60,6 +63,7 @@ class Filling implements Selection {
       bytes -= room.bytes;
       return gas < 0 || bytes < 0;
     });
+    if (end === 0 && this.packets.length === 0) return queue.slice(0, 1);
     return end < 0 ? [...queue] : queue.slice(0, end);
   }
 

@@ -222,6 +222,26 @@ describe("the publisher", () => {
     expect(await desk.outbox.state(id!)).toMatchObject({ state: "settled" });
   });
 
+  it("lets no statement that a chain's blocks can't hold stop the others", async () => {
+    const small = await World.start({ args: ["--gas-limit", "10000000"] });
+    const there = await Desk.open(small);
+    try {
+      const huge = Task.draft(small, 256);
+      const task = Task.draft(small, 2);
+      const message = await task.message();
+      const [hugeId] = await there.post(await huge.sign(huge.owner, huge.open), await huge.message());
+      await there.post(await task.sign(task.owner, task.open), message);
+      const publisher = there.publisher();
+      for (let steps = 0; steps < 3; steps++) await publisher.step();
+      expect(await there.timesOnChain(message)).toBe(1);
+      expect(await there.outbox.state(hugeId!)).toEqual({ state: "pending" });
+      expect(await there.keys("relay/")).toHaveLength(1);
+    } finally {
+      await there.close();
+      await small.stop();
+    }
+  });
+
   it("pays nothing where gas is free, and waits while fees are above its cap", async () => {
     const task = await Task.opened(world, 2);
     const message = await task.message();
