@@ -112,9 +112,7 @@ async function openNotices(
     deps.chain.tip(),
     Promise.all(record.notices.map((id) => records.notice(ref.task, id))),
   ]);
-  return notices
-    .filter((found) => found !== null && found.notice.deadline >= timestamp)
-    .map((found) => noticeId(found!.notice));
+  return notices.flatMap((found) => (found && found.notice.deadline >= timestamp ? [noticeId(found.notice)] : []));
 }
 
 function checkDigest(record: TransferRecord, digest: Hex): void {

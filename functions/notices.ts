@@ -1,5 +1,6 @@
+import type { ChainReader } from "../lib/chain/reader.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
-import type { Hex } from "../lib/protocol/hex.ts";
+import type { Address, Hex } from "../lib/protocol/hex.ts";
 import { MAX_DEADLINE_AHEAD, MAX_STORED, PAGE_SIZE } from "../lib/protocol/limits.ts";
 import { indicesOf, noticeId, placeOf, signerOf } from "../lib/protocol/statements.ts";
 import type { PostingDeps } from "./deps.ts";
@@ -8,6 +9,8 @@ import type { Records, SignedNotice, TransferRecord } from "./records.ts";
 
 /** Notices over one transfer: a record that grows without end would slow every later finish. */
 const MAX_NOTICES = 1000;
+/** Up to so many members are looked up one by one; the whole roster comes at 1,000 a call. */
+const FEW = 4;
 
 /**
  * Publishes notices over a finished transfer. All are checked before anything is written. Then, in this order: the time
@@ -60,17 +63,29 @@ async function checkRecipients(
   notices: readonly SignedNotice[],
 ): Promise<void> {
   const accounts = [...new Set(notices.flatMap(({ recipients }) => recipients))];
-  const found = await Promise.all(accounts.map((account) => chain.member(ref.task, account)));
-  const members = new Map(accounts.map((account, i) => [account, found[i]]));
+  const indexOf = await activeIndices(chain, ref.task, accounts);
   for (const { notice, recipients } of notices)
-    for (const [i, index] of indicesOf(notice.page, notice.recipients).entries()) {
-      const member = members.get(recipients[i]!);
-      if (!member?.active || member.index !== index)
+    for (const [i, index] of indicesOf(notice.page, notice.recipients).entries())
+      if (indexOf.get(recipients[i]!) !== index)
         throw new WaybillError(
           "NOT_RECIPIENT",
           `${recipients[i]} is no active member with index ${index} in this task.`,
         );
-    }
+}
+
+/** The present indices of those accounts that are active members. */
+async function activeIndices(
+  chain: ChainReader,
+  task: Hex,
+  accounts: readonly Address[],
+): Promise<ReadonlyMap<Address, number>> {
+  if (accounts.length > FEW) {
+    const members = await chain.members(task);
+    return new Map(members.filter(({ active }) => active).map(({ account, index }) => [account, index]));
+  }
+  const found = await Promise.all(accounts.map((account) => chain.member(task, account)));
+  const active = accounts.flatMap((account, i) => (found[i]?.active ? [[account, found[i].index] as const] : []));
+  return new Map(active);
 }
 
 /**

@@ -75,7 +75,7 @@ export class Records {
     throw contended();
   }
 
-  /** Writes the manifest; null if there is one already. */
+  /** Writes the manifest; false when there is one already. */
   async createManifest(ref: TransferRef, bytes: Uint8Array): Promise<boolean> {
     return (await this.#store.putBytes(manifestKey(ref), bytes, "application/json", { ifNoneMatch: true })) !== null;
   }

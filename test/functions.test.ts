@@ -122,6 +122,8 @@ describe.each(["the app", "a socket", "Lambda events"])("through %s", (way) => {
     expect(before.events).toEqual(all.events.slice(0, -1));
     const after = eventsAnswer.parse(expectStatus(await first.get(`${path}?after=${seq}&block=${block}`), 200));
     expect(after).toMatchObject({ events: [], next: { seq, block }, poll: 1000 });
+    for (const misplaced of [`after=${seq + 5}&block=${block}`, "after=1&block=0"])
+      expect((await first.get(`${path}?${misplaced}`)).json).toMatchObject({ code: "CONFLICT" });
   });
 
   it("statements of each kind go into the outbox under their author", async () => {

@@ -139,11 +139,6 @@ export class ApiWorld {
   async posted(): Promise<Signed[]> {
     return (await this.deps.outbox.pending()).map(({ signed }) => signed);
   }
-
-  /** The operations that reached the payloads' keys. */
-  payloadOperations(): RequestLog[] {
-    return this.seen.filter(({ key }) => key.startsWith("payload/"));
-  }
 }
 
 /** Somebody with a key who speaks to the API. */
