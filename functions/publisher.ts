@@ -276,7 +276,7 @@ function describe(error: unknown): string {
 }
 
 const environment = z.object({
-  WAYBILL_RELAYER_KEY: z.string(),
+  WAYBILL_RELAYER_KEY: z.string().check(z.regex(/^0x[0-9a-fA-F]{64}$/)),
   /** Wei. "0": the chain's gas is free. */
   WAYBILL_MAX_FEE_PER_GAS: z.string().check(z.regex(/^[0-9]{1,30}$/)),
 });
