@@ -75,8 +75,9 @@ async function getPart(
   signal: AbortSignal,
 ): Promise<void> {
   let mismatches = 0;
+  let url: StoreUrl | null = null;
   await withRetries(async (last) => {
-    const url = await urls.get(last?.remedy === "expired", signal);
+    url = await urls.get(last?.remedy === "expired" ? url : null, signal);
     await getRange(job, url, part, bytes, mismatches > 0, signal);
     if ((await sha256(bytes)) === job.manifest.parts[part.number - 1]) return;
     if (++mismatches > 1) throw fatal(corrupt(part.number));
@@ -145,9 +146,10 @@ class DownloadUrls {
     this.#current.catch(() => {}); // whoever asks is told
   }
 
-  async get(expired: boolean, signal: AbortSignal): Promise<StoreUrl> {
+  /** `dead`: the URL that the store has just called expired; another may have been fetched since. */
+  async get(dead: StoreUrl | null, signal: AbortSignal): Promise<StoreUrl> {
     const url = await this.#current;
-    if (this.#renewing || (isUsable(url) && !expired)) return this.#current;
+    if (this.#renewing || (isUsable(url) && url !== dead)) return this.#current;
     this.#renewing = true;
     const issued = performance.now();
     this.#current = this.#job.refresh(signal).then((found) => this.#take(found, issued));
