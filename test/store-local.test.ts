@@ -140,12 +140,24 @@ describe("a body that does not come as announced", () => {
     expect((await sendSigned(s3, "k", Buffer.from("hello"), Buffer.from("hello"))).status).toBe(200);
   });
 
+  it("is refused when its chunks hold more or less than was announced", async () => {
+    const { s3, store } = await open();
+    const coded = Buffer.from("5\r\nhello\r\n0\r\n\r\n");
+    const send = (length: string) => sendSigned(s3, "k", "chunked", coded, { "x-amz-decoded-content-length": length });
+    for (const length of ["4", "6"]) {
+      expect(await verdict(await send(length))).toMatchObject({ status: 400, code: "IncompleteBody" });
+    }
+    expect(temporaries(store)).toEqual([]);
+    expect((await send("5")).status).toBe(200);
+  });
+
   it("is not asked for when the request is refused anyway", async () => {
     const { s3 } = await open();
     const good = await s3.presign("PUT", "k");
     const bad = good.replace(/X-Amz-Signature=.{8}/, "X-Amz-Signature=00000000");
-    expect(await expectContinue(bad)).toEqual({ continued: false, status: 403 });
-    expect(await expectContinue(good)).toEqual({ continued: true, status: 200 });
+    // Nobody can tell whether the body still comes, so the connection must not be used again.
+    expect(await expectContinue(bad)).toEqual({ continued: false, status: 403, connection: "close" });
+    expect(await expectContinue(good)).toMatchObject({ continued: true, status: 200 });
   });
 
   it("is heard out, so that the client reads why it was refused", async () => {
@@ -459,22 +471,27 @@ async function until(fact: () => boolean): Promise<void> {
   while (!fact()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
-/** A PUT whose signature binds the digest of `signed`, while `sent` is what goes out. */
-async function sendSigned({ target, client }: S3Probe, key: string, signed: Buffer, sent: Buffer): Promise<Response> {
+/** A PUT of `sent`, whose signature binds the digest of `signed`, or says that the body comes in chunks. */
+async function sendSigned(
+  { target, client }: S3Probe,
+  key: string,
+  signed: Buffer | "chunked",
+  sent: Buffer,
+  more: Record<string, string> = {},
+): Promise<Response> {
+  const hex = signed === "chunked" ? "STREAMING-UNSIGNED-PAYLOAD-TRAILER" : hexSha256(signed);
   const { credentials } = client.config;
-  const signer = new SignatureV4({
-    credentials,
-    region: target.region,
-    service: "s3",
-    sha256: Sha256,
-    uriEscapePath: false,
-  });
+  const options = { credentials, region: target.region, service: "s3", sha256: Sha256, uriEscapePath: false };
   const { host, hostname, protocol } = new URL(target.endpoint);
   const path = `/${target.bucket}/${key}`;
-  const headers = { host, "x-amz-content-sha256": Buffer.from(sha256(signed), "base64").toString("hex") };
-  const request = await signer.sign({ method: "PUT", protocol, hostname, path, headers });
+  const headers = { host, "x-amz-content-sha256": hex, ...more };
+  const request = await new SignatureV4(options).sign({ method: "PUT", protocol, hostname, path, headers });
   const { host: _, ...rest } = request.headers;
   return fetch(target.endpoint + path, { method: "PUT", headers: rest, body: sent });
+}
+
+function hexSha256(body: Buffer): string {
+  return Buffer.from(sha256(body), "base64").toString("hex");
 }
 
 interface RawOptions {
@@ -505,7 +522,13 @@ async function collect(message: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-function expectContinue(url: string): Promise<{ continued: boolean; status: number | undefined }> {
+interface Continued {
+  readonly continued: boolean;
+  readonly status: number | undefined;
+  readonly connection: string | undefined;
+}
+
+function expectContinue(url: string): Promise<Continued> {
   const sending = httpRequest(url, { method: "PUT", headers: { expect: "100-continue", "content-length": 4 } });
   return new Promise((resolve, reject) => {
     let continued = false;
@@ -516,7 +539,7 @@ function expectContinue(url: string): Promise<{ continued: boolean; status: numb
     sending.once("response", (answer) => {
       answer.resume();
       sending.destroy();
-      resolve({ continued, status: answer.statusCode });
+      resolve({ continued, status: answer.statusCode, connection: answer.headers.connection });
     });
     sending.once("error", reject).flushHeaders();
   });
