@@ -25,8 +25,8 @@ export interface Entry {
   readonly signed: Signed;
 }
 
-/** An entry's size is bounded by the contract; a page is what one look of the publisher takes in. */
-const MAX_PENDING = 2_000;
+/** What one look takes in: more than the members' rate caps let wait for one another, and it fits into memory. */
+const MAX_PENDING = 10_000;
 /** Entries that are read at the same time. */
 const READ_AT_ONCE = 50;
 /** A key's signature has 65 bytes, a wallet's any number: this is far above what multisigs need. */

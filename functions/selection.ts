@@ -37,7 +37,9 @@ export async function select(entries: readonly Entry[], gas: number, simulate: S
     else if (batch.length > 1) {
       atOnce = Math.ceil(batch.length / 2);
       continue;
-    } else if (filling.packets.length > 0) break; // it may go first the next time
+    } else if (filling.packets.length > 0)
+      break; // it may go first the next time
+    else filling.passOver(batch);
     queue = queue.slice(batch.length);
   }
   return filling;
@@ -76,6 +78,11 @@ class Filling implements Selection {
         if (reasonFor(nth) !== "OK") this.skips.push({ entry, reason: reasonFor(nth), standing });
       this.#include({ ...packet, entries: packet.entries.filter((_, nth) => reasonFor(nth) === "OK") });
     }
+  }
+
+  /** Leaves them out for now. What depends on them must not be judged by their absence. */
+  passOver(batch: readonly Packet[]): void {
+    for (const { task } of batch) this.#touched.add(task);
   }
 
   #include(packet: Packet): void {

@@ -162,6 +162,19 @@ describe("events", () => {
     expect(events[8]).toMatchObject({ notice: noticeId(other) });
   });
 
+  it("of a contract account come with as long a signature as it likes", async () => {
+    const chain = reader();
+    const yes = await world.deploy("0x6010600c60003960106000f3631626ba7e60e01b60005260206000f3"); // ERC-1271: any will do
+    const task = await Task.opened(world, 1);
+    await world.relay([item(await task.change("admit", [yes], 1))]);
+    const { statement } = await task.message({ sender: yes });
+    const signature = `0x${"5a".repeat(100_000)}` as const;
+    await world.send([item({ statement, author: yes, signature })]);
+    const [posted] = await chain.eventsBefore(task.id, { ...(await chain.latest(task.id)), seq: 4 }, 1);
+    expect(posted).toMatchObject({ type: "posted", sender: yes, signature });
+    expect(taskEvent.parse(onWire(posted!))).toEqual(posted);
+  });
+
   it("come in pages that join without a gap, forwards and backwards", async () => {
     const chain = reader();
     const task = await busyTask(13);

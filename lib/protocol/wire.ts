@@ -182,6 +182,8 @@ export const downloadAnswer = z.object({
 
 // ---- events
 
+/** A contract account may sign as long as a transaction is, and its event must not keep others from reading on. */
+const anySignature = bytes(128 * 1024);
 const common = {
   task: id32,
   seq: count,
@@ -199,21 +201,21 @@ export const taskEvent = z.discriminatedUnion("type", [
     owner: address,
     salt: id32,
     members: z.array(address),
-    signature: bytes(4096),
+    signature: anySignature,
   }),
   z.object({
     type: z.literal("admitted"),
     ...common,
     roster: uint32,
     members: z.array(address),
-    signature: bytes(4096),
+    signature: anySignature,
   }),
   z.object({
     type: z.literal("expelled"),
     ...common,
     roster: uint32,
     members: z.array(address),
-    signature: bytes(4096),
+    signature: anySignature,
   }),
   z.object({
     type: z.literal("noticed"),
@@ -224,7 +226,7 @@ export const taskEvent = z.discriminatedUnion("type", [
     transfer: id32,
     manifest: id32,
     deadline: seconds,
-    signature: bytes(4096),
+    signature: anySignature,
   }),
   z.object({ type: z.literal("receipts"), ...common, notice: id32, outcome, signatures: z.array(signature) }),
   z.object({
@@ -233,9 +235,9 @@ export const taskEvent = z.discriminatedUnion("type", [
     notice: id32,
     outcome,
     account: address,
-    signature: bytes(4096),
+    signature: anySignature,
   }),
-  z.object({ type: z.literal("withdrawn"), ...common, notice: id32, signature: bytes(4096) }),
+  z.object({ type: z.literal("withdrawn"), ...common, notice: id32, signature: anySignature }),
   z.object({
     type: z.literal("posted"),
     ...common,
@@ -246,7 +248,7 @@ export const taskEvent = z.discriminatedUnion("type", [
     payload: bytes(MAX_MESSAGE),
     salt: id32,
     deadline: seconds,
-    signature: bytes(4096),
+    signature: anySignature,
   }),
 ]);
 export type TaskEvent = z.infer<typeof taskEvent>;
