@@ -147,24 +147,18 @@ class Exchange {
     const response = this.#response;
     const silent = this.#message.method === "HEAD" || status === 204 || status === 304;
     const text = silent ? "" : (xml ?? "");
+    // What is left of a refused body is read and dropped, so that the client hears us out. (One that is still held back
+    // for a 100 Continue may never come: then node:http closes the connection.)
+    if (!this.#message.complete) this.#message.resume();
     response.writeHead(status, {
       ...(xml === undefined ? {} : { "content-type": "application/xml" }),
       ...(silent ? {} : { "content-length": content?.size ?? Buffer.byteLength(text) }),
-      ...this.restOfBody(),
       ...headers,
       ...this.#parts.cors.headers(this.#message.headers as Record<string, string>),
       "x-amz-request-id": this.#id,
     });
     if (content) await sendSlices(response, content.slices);
     response.end(text);
-  }
-
-  /** What is left of a refused body is read and dropped, so that the client hears us out; one still held back never comes. */
-  private restOfBody(): Record<string, string> {
-    if (this.#message.complete) return {};
-    if (this.#held) return { connection: "close" };
-    this.#message.resume();
-    return {};
   }
 
   private log(): void {
