@@ -250,12 +250,16 @@ export class TaskContractor {
   /** Ends all waiting calls with ABORTED and all connections. Nothing on the chain changes. */
   async close(): Promise<void> {
     this.#closed = true;
-    (await this.#session)?.close();
+    const session = await this.#session?.catch(() => null);
+    session?.close();
   }
 
   #start(): Promise<Session> {
     if (this.#closed) return Promise.reject(new WaybillError("ABORTED", "The contractor was closed."));
-    this.#session ??= Session.start(this.#options);
+    this.#session ??= Session.start(this.#options).catch((error: unknown) => {
+      this.#session = null; // a signer that failed to name its account may do so later
+      throw error;
+    });
     return this.#session;
   }
 

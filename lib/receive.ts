@@ -83,8 +83,10 @@ class Receiving {
   #next(): Delivery | NoticeRecord | undefined {
     const { inbox } = this.#session;
     this.#session.me();
-    const kept = inbox.take(({ sender, transfer }) => this.#isWanted(sender, transfer));
-    if (kept && inbox.claim(kept.sender, kept.transfer)) return kept;
+    const kept = inbox.take(
+      ({ sender, transfer }) => this.#isWanted(sender, transfer) && inbox.claim(sender, transfer),
+    );
+    if (kept) return kept;
     for (const record of this.#session.ledger.notices()) {
       const { sender, transfer } = record.notice;
       if (!this.#isWanted(sender, transfer) || !this.#isOpen(record) || this.#passed.has(record.id)) continue;

@@ -376,6 +376,13 @@ describe("a follower", () => {
     expect(follower.head).toEqual(head(7, 70));
   });
 
+  it("does not wait without end for events that a source tells of and doesn't show", async () => {
+    const script = source();
+    script.at = { head: head(7, 70), seq: 5 };
+    script.push({ events: [await new Line().open()], head: null, poll: 0 });
+    await expect(follow(script, 1_000).sync()).rejects.toMatchObject({ code: "UNAVAILABLE", retryable: true });
+  });
+
   it("sees the end of a deadline at a block up to which it knows every event, even while the source is silent", async () => {
     const script = source();
     const follower = follow(script);

@@ -100,9 +100,31 @@ export class Follower {
     signal?.throwIfAborted();
     if (this.#closed) throw closed();
     const { head, seq } = await this.#options.source.look(signal);
-    await this.until(() => (this.ledger.position.seq >= seq ? true : undefined), { signal });
+    await this.#catchUp(seq, signal);
     this.#reached(head);
     return { head, seq };
+  }
+
+  /** Applies events up to `seq`; a source that tells of them and doesn't show them is not waited for without end. */
+  async #catchUp(seq: number, signal: AbortSignal | undefined): Promise<void> {
+    const patience = new AbortController();
+    let timer: NodeJS.Timeout | undefined;
+    let reached = -1;
+    const probe = (): true | undefined => {
+      const now = this.ledger.position.seq;
+      if (now >= seq) return true;
+      if (now > reached) {
+        reached = now;
+        clearTimeout(timer);
+        timer = setTimeout(() => patience.abort(this.#fault ?? withheld()), this.#options.maxBlockAge);
+      }
+      return undefined;
+    };
+    try {
+      await this.until(probe, { signal: signal ? AbortSignal.any([signal, patience.signal]) : patience.signal });
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   close(): void {
@@ -255,6 +277,13 @@ function backOff(faults: number): number {
 
 function closed(): WaybillError {
   return new WaybillError("ABORTED", "The contractor was closed.");
+}
+
+function withheld(): WaybillError {
+  return new WaybillError(
+    "UNAVAILABLE",
+    "The source tells of events of this task and does not show them. Try another.",
+  );
 }
 
 function stalled(age: number): WaybillError {

@@ -60,7 +60,7 @@ export function takeUrl(
   storeOrigin: string,
 ): StoreUrl {
   const url = URL.canParse(found.url) ? new URL(found.url) : null;
-  if (url?.origin !== storeOrigin || url.username !== "" || url.password !== "")
+  if (url?.origin !== new URL(storeOrigin).origin || url.username !== "" || url.password !== "")
     throw new WaybillError("BAD_SERVER", `A presigned URL does not lead to the store that the deployment names.`);
   const headers = Object.entries(found.headers).map(([name, value]) => [name.toLowerCase(), value] as const);
   const strange = headers.find(([name]) => !SIGNED_HEADERS.test(name));

@@ -5,6 +5,9 @@ import { STALL_TIMEOUT_MS, type StoreRequest, type StoreResponse, type Transport
 /** S3 closes idle connections after about 5 s; one that we close first can't die under a request. */
 const IDLE_TIMEOUT_MS = 4_000;
 
+/** Small enough that a link of 6 kB/s gets one through within the stall timeout, large enough to cost nothing. */
+const SLICE: number = 64 * 1024;
+
 /**
  * Requests through node:http. Unlike `fetch` it sees an upload's bytes move, so that a slow link is told from a dead
  * one, and it can be made to open a new connection.
@@ -37,7 +40,7 @@ export class NodeTransport implements Transport {
       request.once("timeout", () => request.destroy(stalled(this.#stallTimeout)));
       request.once("response", (response) => resolve(responseOf(request, response)));
       request.on("error", reject); // after the answer began, the body's reader is told
-      request.end(body);
+      send(request, body ?? new Uint8Array());
     });
   }
 
@@ -45,6 +48,20 @@ export class NodeTransport implements Transport {
   close(): void {
     for (const agent of Object.values(this.#agents)) agent.destroy();
   }
+}
+
+/** In slices, each of which restarts the stall timer when it is gone: a slow link is no dead one. */
+function send(request: http.ClientRequest, body: Uint8Array): void {
+  let at = 0;
+  const next = (): void => {
+    while (at < body.length && !request.destroyed) {
+      const slice = body.subarray(at, at + SLICE);
+      at += slice.length;
+      if (!request.write(slice)) return void request.once("drain", next);
+    }
+    request.end();
+  };
+  next();
 }
 
 function responseOf(request: http.ClientRequest, response: http.IncomingMessage): StoreResponse {
