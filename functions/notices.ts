@@ -27,7 +27,7 @@ export async function publishNotices(
   if (new Set(ids).size !== ids.length) throw bad("A notice is there twice.");
   for (const signed of notices) checkWords(deps, ref, signed);
   await checkRecipients(deps, ref, notices);
-  await checkRepeats(deps, records, ref, notices);
+  await checkRepeats(deps, ref, notices);
   const { timestamp } = await deps.chain.tip();
   const keep = Math.max(...notices.map(({ notice }) => notice.deadline)) + Math.ceil(deps.config.retention / 1000);
   await records.amend(ref, (record) => {
@@ -90,21 +90,14 @@ async function activeIndices(
 
 /**
  * A notice that is there already is a repeated finish, or a sender that joins, as long as it still can do what it is to
- * do. Once it was withdrawn or somebody turned it down, it can't be given again: its id is used up.
+ * do. Once somebody turned it down, or was withdrawn from, it can't be given again: its id is used up.
  */
-async function checkRepeats(
-  { chain }: PostingDeps,
-  records: Records,
-  ref: TransferRef,
-  notices: readonly SignedNotice[],
-): Promise<void> {
+async function checkRepeats({ chain }: PostingDeps, ref: TransferRef, notices: readonly SignedNotice[]): Promise<void> {
   const spent = await Promise.all(
     notices.map(async ({ notice }) => {
       const id = noticeId(notice);
-      if ((await records.notice(ref.task, id)) === null) return null;
       const state = await chain.notice(ref.task, notice.page, id);
-      const whole = state === null || (state.outstanding | state.verified) === notice.recipients;
-      return whole && !state?.withdrawn ? null : id;
+      return state === null || (state.outstanding | state.verified) === notice.recipients ? null : id;
     }),
   );
   const ids = spent.filter((id): id is Hex => id !== null);
