@@ -108,6 +108,7 @@ describe("two publishers", () => {
   it("send the same transaction when one's claim came first", async () => {
     const all = await statements();
     const ids = await desk.post(...all);
+    const late = await (await opened()).message();
     const rival = desk.publisher();
     let raced = false;
     const store = failing(desk.store, () => null);
@@ -116,6 +117,7 @@ describe("two publishers", () => {
       putJson: async (...values) => {
         if (values[0].startsWith("relay/") && !raced) {
           raced = true;
+          ids.push(...(await desk.post(late))); // so the rival's transaction is another one
           await rival.step();
         }
         return store.putJson(...values);
@@ -124,7 +126,7 @@ describe("two publishers", () => {
     await desk.publisher({ store: slow }).step();
     await desk.drain();
     expect(raced).toBe(true);
-    await expectAllOnceAndSettled(all, ids);
+    await expectAllOnceAndSettled([...all, late], ids);
     expect(await desk.keys("relay/")).toHaveLength(1);
   });
 });
@@ -194,6 +196,17 @@ describe("with two confirmations", () => {
     expect(await desk.keys("relay/")).toHaveLength(1);
   });
 
+  it("a receipt in a block that doesn't count yet proves nothing", async () => {
+    const all = await statements();
+    const ids = await desk.post(...all);
+    await desk.publisher({ confirmations: 2 }).step();
+    await desk.mine(2);
+    proxy.answer = ({ method }, result) =>
+      method === "eth_getTransactionReceipt" ? { ...(result as object), blockNumber: "0xffffff" } : result;
+    await desk.publisher({ confirmations: 2, rpc: proxy.url }).step();
+    for (const id of ids) expect(await desk.outbox.state(id)).toMatchObject({ transaction: null });
+  });
+
   it("a reorg sends everything again", async () => {
     const all = await statements();
     const ids = await desk.post(...all);
@@ -243,6 +256,26 @@ describe("with two confirmations", () => {
     expect(await desk.outbox.state(id!)).toMatchObject({ state: "settled", transaction: null });
   });
 
+  it("of two receipts in one item only the one that counted is settled", async () => {
+    const task = await Task.opened(world, 3);
+    const notice = await task.noticed([1, 2]);
+    const [, one, two] = task.members;
+    const receipts = await Promise.all([one!, two!].map((author) => task.sign(author, task.receipt(notice))));
+    const expel = await task.change("expel", [addressOf(two!)], 1);
+    await world.provider.send("evm_setAutomine", [false]);
+    const publisher = desk.publisher({ confirmations: 2, blockTime: 20 });
+    const [first, second] = await desk.post(...receipts);
+    await publisher.step();
+    await world.provider.send("anvil_dropAllTransactions", []); // so that the owner's comes first
+    await world.provider.send("evm_setAutomine", [true]);
+    await world.relay([item(expel)]);
+    await publisher.step();
+    await desk.mine(2);
+    await desk.drain(publisher);
+    expect(await desk.outbox.state(first!)).toMatchObject({ state: "settled", transaction: expect.any(String) });
+    expect(await desk.outbox.state(second!)).toEqual({ state: "refused", reason: "EXPELLED" });
+  });
+
   it("a statement that was overtaken in the block is refused once that is final", async () => {
     const task = await opened();
     const message = await task.message();
@@ -256,6 +289,7 @@ describe("with two confirmations", () => {
     await world.relay([item(expel)]);
     await publisher.step();
     expect(await desk.events("Skipped")).not.toEqual([]);
+    await publisher.step(); // as long as its transaction may be undone, nobody judges it
     expect(await desk.outbox.state(id!)).toEqual({ state: "pending" });
     await desk.mine(2);
     await desk.drain(publisher);

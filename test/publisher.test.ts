@@ -53,7 +53,9 @@ describe("the publisher", () => {
     const events = (await desk.events("Receipts")).filter((event) => event.args.notice === noticeId(notice));
     expect(events).toHaveLength(1);
     expect((events[0]!.args.signatures as string).length).toBe(2 + 10 * 130);
-    for (const id of ids) expect(await desk.outbox.state(id)).toMatchObject({ state: "settled" });
+    const states = await Promise.all(ids.map((id) => desk.outbox.state(id)));
+    expect(states[0]).toMatchObject({ state: "settled", transaction: expect.any(String) });
+    expect(states).toEqual(states.map(() => states[0]));
   });
 
   it("publishes a statement once that was posted three times", async () => {
