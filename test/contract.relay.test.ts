@@ -191,17 +191,18 @@ describe("Malformed data", () => {
     expect((await world.relay(items)).results).toEqual([["MALFORMED"], ["MALFORMED"], ["MALFORMED"]]);
   });
 
-  it("with lengths that no calldata has is told too", async () => {
+  it.each([
+    ["data", 6, 2n ** 256n - 1n],
+    ["signatures", 10, ((2n ** 256n - 1n) / 65n) * 65n],
+  ])("with %s longer than any calldata is told too", async (_, field, length) => {
     const task = await Task.opened(world, 2);
-    const good = item(await task.message());
-    const call = waybill.encodeFunctionData("relay", [[good]]);
-    // Words of the call: offset, count, item offset, kind, data offset, signatures offset, data length, ...
+    const notice = await task.noticed([1]);
+    const call = waybill.encodeFunctionData("relay", [[await task.receipts(notice, [task.members[1]!])]]);
+    // Offset, count, item offset, kind, data offset, signatures offset, data length, three words, signatures length, ...
     const words = call.slice(10).match(/.{64}/g)!;
-    words[6] = "f".repeat(64);
-    const answer = await world.provider.call({
-      to: world.domain.contract,
-      data: `${call.slice(0, 10)}${words.join("")}`,
-    });
+    words[field] = length.toString(16).padStart(64, "0");
+    const data = `${call.slice(0, 10)}${words.join("")}`;
+    const answer = await world.provider.call({ to: world.domain.contract, data });
     expect(waybill.decodeFunctionResult("relay", answer)[0]).toEqual([[19n]]);
   });
 });

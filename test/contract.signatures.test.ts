@@ -95,6 +95,17 @@ describe("A contract wallet (ERC-1271)", () => {
     expect(await task.state(notice)).toMatchObject({ outstanding: 0n, verified: bitmapOf([1]) });
   });
 
+  it("may reject, once: the same rejection is a duplicate, and nothing follows it", async () => {
+    const owner = newKey();
+    const wallet = await ownedWallet(addressOf(owner));
+    const { task, notice } = await noticed(wallet);
+    const verified = task.walletReceipt(notice, wallet);
+    const refused = item(await task.sign(owner, { ...verified, outcome: "REFUSED" }));
+    const { results } = await world.relay([refused, refused, item(await task.sign(owner, verified))]);
+    expect(results).toEqual([["OK"], ["DUPLICATE"], ["NOT_OUTSTANDING"]]);
+    expect(await task.state(notice)).toMatchObject({ outstanding: 0n, verified: 0n });
+  });
+
   it("is not answered for by a receipt of its owner's key, nor by one that names another wallet of that owner", async () => {
     const owner = newKey();
     const [one, two] = [await ownedWallet(addressOf(owner)), await ownedWallet(addressOf(owner))];
