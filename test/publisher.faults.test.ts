@@ -109,7 +109,7 @@ describe("two publishers", () => {
     const all = await statements();
     const ids = await desk.post(...all);
     const late = await (await opened()).message();
-    const rival = desk.publisher();
+    const rival = desk.publisher({ confirmations: 2 }); // it leaves the settling to the other
     let raced = false;
     const store = failing(desk.store, () => null);
     const slow: OutboxStore = {
