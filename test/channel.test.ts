@@ -4,7 +4,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Wallet } from "ethers";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type NoticeEvent, SharedFileDataChannel, TaskContractor, type WaybillError } from "../lib/index.ts";
+import { Api } from "../lib/api.ts";
+import {
+  type Address,
+  type Hex,
+  type NoticeEvent,
+  SharedFileDataChannel,
+  TaskContractor,
+  type WaybillError,
+} from "../lib/index.ts";
+import { type Notice, noticeId, signStatement } from "../lib/protocol/statements.ts";
 import { type Stack, startStack } from "../local/stack.ts";
 
 // The client over the real stack; `fetch` is wrapped only to watch, delay or falsify what the functions say.
@@ -266,6 +275,72 @@ describe("a receiving call", () => {
     await expect(channel.receiveStream({ source: alice, tag, to: { path } })).rejects.toThrow(coded("TARGET_EXISTS"));
     expect(await channel.receiveStream({ source: alice, tag, to: { path }, force: true })).toEqual([alice, path]);
     expect(await sent).toBe(bob);
+  });
+});
+
+describe("two notices of one transfer", () => {
+  it("are one delivery: the later one is answered by itself and goes to no call", async () => {
+    const tag = tagOf();
+    const sender = member(0);
+    const { channel, contractor } = member(1);
+    let first = "";
+    const onNotice = (event: NoticeEvent): void => {
+      first = event.notice;
+    };
+    const [sent] = await Promise.all([
+      sender.channel.sendStream({ target: bob, dataStream: randomBytes(10), tag, onNotice }),
+      channel.receiveStream({ source: alice, tag }),
+    ]);
+    expect(sent).toBe(bob);
+    // A sender's library would not publish this one; a sender's own program may.
+    const account = alice.toLowerCase() as Address;
+    const api = new Api({ deployment: stack.deployment, signer: wallets[0]!, account });
+    const { transfer, deadline } = await sender.contractor.status(first);
+    const again = await api.begin(task as Hex, { transfer, size: 10 });
+    const notice: Notice = { ...again.notices![0]!.notice, deadline: deadline + 100 };
+    const { signature } = await signStatement(wallets[0]!, stack.deployment, notice);
+    await api.finish(task as Hex, transfer, {
+      notices: [{ notice, signature, recipients: [bob.toLowerCase() as Address] }],
+    });
+    const end = new AbortController();
+    const waiting = channel
+      .receiveStream({ source: alice, tag, signal: end.signal })
+      .catch((error: WaybillError) => error);
+    const answer = async () => (await contractor.status(noticeId(notice)).catch(() => null))?.recipients[0];
+    while ((await answer())?.state !== "verified") await new Promise((resolve) => setTimeout(resolve, 100));
+    end.abort();
+    expect(await waiting).toEqual(coded("ABORTED"));
+    expect(await answer()).toMatchObject({ account: bob.toLowerCase(), outcome: "VERIFIED" });
+  });
+});
+
+describe("a task of more than one page", () => {
+  it("takes one notice per page, and recipients on both get the payload", async () => {
+    const far = Wallet.createRandom();
+    const filler = Array.from({ length: 104 }, () => Wallet.createRandom().address);
+    const { deployment } = stack;
+    const opened = await TaskContractor.open({
+      signer: wallets[0]!,
+      members: [alice, bob, ...filler, far.address],
+      deployment,
+    });
+    const distant = new TaskContractor({ task: opened.task, signer: far, deployment });
+    open.push(opened, distant);
+    const notices: string[] = [];
+    const dataStream = randomBytes(100);
+    const [received, [, one], [, two]] = await Promise.all([
+      new SharedFileDataChannel(opened).batchSendStream({
+        ...{ target: [far.address, bob], dataStream, tag: "pages" },
+        onNotice: ({ notice }) => notices.push(notice),
+      }),
+      member(1, { task: opened.task }).channel.receiveStream({ source: alice, tag: "pages" }),
+      new SharedFileDataChannel(distant).receiveStream({ source: alice, tag: "pages" }),
+    ]);
+    expect(received).toEqual([far.address, bob]);
+    expect(new Set(notices).size).toBe(2);
+    expect([Buffer.compare(one, dataStream), Buffer.compare(two, dataStream)]).toEqual([0, 0]);
+    const posted = await opened.post({ kind: "to both", body: 1, targets: [bob, far.address] });
+    expect(posted).toHaveLength(2);
   });
 });
 

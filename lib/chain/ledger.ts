@@ -27,6 +27,7 @@ export interface Place {
   readonly transaction: Hex;
 }
 
+/** A place in a task's roster. An account that was admitted again has several, active in the newest at most. */
 export interface Member {
   readonly account: Address;
   readonly index: number;
