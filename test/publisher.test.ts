@@ -260,17 +260,15 @@ describe("the publisher", () => {
 });
 
 describe("the publisher's loop", () => {
-  it("has a statement on the chain soon after the bell, and ends with its signal", async () => {
+  it("has a statement on the chain after the bell, and ends with its signal", async () => {
     const task = await Task.opened(world, 2);
     const bell = new DoorBell();
     const stop = new AbortController();
     const running = runPublisher(desk.publisher(), { signal: stop.signal, bell });
     for (let i = 0; i < 3; i++) {
       const [id] = await desk.post(await task.message());
-      const started = performance.now();
       await bell.ring();
       while ((await desk.outbox.state(id!)).state === "pending") await new Promise((resolve) => setTimeout(resolve, 5));
-      process.stderr.write(`settled after ${Math.round(performance.now() - started)} ms\n`);
     }
     stop.abort();
     await running;
