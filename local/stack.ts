@@ -166,6 +166,7 @@ function startPublisher(
     store,
     relayer: keyRelayer(keyOf(anvil, 1)),
     fees: { kind: "market", maxFeePerGas: MAX_FEE_PER_GAS },
+    ...(log && { log }),
   });
   const ending = new AbortController();
   const loop = runPublisher(publisher, { signal: ending.signal, bell, ...(log && { log }) });
