@@ -91,11 +91,12 @@ class Sending {
   async run(): Promise<SendResult> {
     const { signal } = this.#order;
     await this.#session.sync(signal);
-    this.#checkParties();
+    this.#checkSender();
+    this.#checkRecipients();
     const stored = await store(this.#session, { ...this.#order, transfer: this.#transfer });
     this.#digest = stored.digest;
     await this.#session.sync(signal);
-    this.#checkParties();
+    this.#checkSender(); // a recipient that was expelled meanwhile fails for itself
     await this.#join(stored);
     await this.#publish(stored);
     return this.#answers();
@@ -110,11 +111,18 @@ class Sending {
     return ended ? aborted(signal, { received: this.#received() }) : error;
   }
 
-  #checkParties(): void {
-    const { ledger, account } = this.#session;
-    const me = ledger.member(account);
-    if (!me?.active) throw notMember(`You (${account})`);
-    for (const recipient of this.#order.recipients) if (!ledger.member(recipient)?.active) throw notMember(recipient);
+  #checkSender(): void {
+    const { account } = this.#session;
+    if (!this.#isActive(account)) throw notMember(`You (${account})`);
+  }
+
+  #checkRecipients(): void {
+    const stranger = this.#order.recipients.find((recipient) => !this.#isActive(recipient));
+    if (stranger) throw notMember(stranger);
+  }
+
+  #isActive(account: Address): boolean {
+    return this.#session.ledger.member(account)?.active === true;
   }
 
   /** Recipients that have verified, or have an open notice, get no new one. */
@@ -149,7 +157,7 @@ class Sending {
   }
 
   async #publish(stored: StoredPayload): Promise<void> {
-    const fresh = this.#order.recipients.filter((account) => !this.#awaited.has(account));
+    const fresh = this.#order.recipients.filter((one) => !this.#awaited.has(one) && this.#isActive(one));
     if (fresh.length === 0) return;
     const seconds = Math.ceil((this.#order.time ?? defaultTime(stored.size)) / 1000);
     const taken = new Set([
@@ -229,11 +237,10 @@ class Sending {
 
   /** Everybody's verdict, or undefined while some are open. */
   #tally(): SendResult | undefined {
-    const { ledger, account } = this.#session;
     this.#tellReceipts();
     const verdicts = this.#order.recipients.map((recipient) => [recipient, this.#verdict(recipient)] as const);
     if (verdicts.some(([, verdict]) => verdict === null)) {
-      if (!ledger.member(account)?.active) throw notMember(`You (${account})`);
+      this.#checkSender();
       return undefined;
     }
     const failed = new Map<Address, Failure>();
@@ -244,11 +251,11 @@ class Sending {
   #verdict(account: Address): "VERIFIED" | Failure | null {
     const records = this.#records();
     if (records.some((record) => isVerified(record, account))) return "VERIFIED";
-    const notice = this.#awaited.get(account)!;
+    const notice = this.#awaited.get(account);
+    const member = this.#session.ledger.member(account);
+    if (!notice || !member?.active || !names(notice, member)) return "EXPELLED";
     const id = noticeId(notice);
     const record = this.#session.ledger.notice(id);
-    const member = this.#session.ledger.member(account);
-    if (!member?.active || !names(notice, member)) return "EXPELLED";
     const answer = record?.recipients.get(account);
     if (answer?.state === "cleared") return answer.outcome === null ? "WITHDRAWN" : (answer.outcome as Failure);
     if (!record && this.#unpublished.has(id)) return "NOT_PUBLISHED";
@@ -272,7 +279,8 @@ class Sending {
     for (const { id, recipients } of this.#records())
       for (const { account, outcome, transaction } of recipients.values()) {
         if (outcome === null || this.#told.has(account) || !this.#order.recipients.includes(account)) continue;
-        if (outcome !== "VERIFIED" && noticeId(this.#awaited.get(account)!) !== id) continue; // of an earlier call
+        const notice = this.#awaited.get(account);
+        if (outcome !== "VERIFIED" && (!notice || noticeId(notice) !== id)) continue; // of an earlier call
         this.#told.add(account);
         this.#callback(() =>
           this.#order.onReceipt?.({ recipient: account, outcome, notice: id, transaction: transaction! }),
