@@ -1,9 +1,16 @@
 import * as z from "zod/mini";
 import { WaybillError } from "../lib/protocol/errors.ts";
-import { type Hex, wordHex } from "../lib/protocol/hex.ts";
+import { type Address, type Hex, wordHex } from "../lib/protocol/hex.ts";
 import { MAX_MEMBERS } from "../lib/protocol/limits.ts";
 import { type Outcome, outcomes, type Reason, reasonNames } from "../lib/protocol/reasons.ts";
-import { type Domain, itemKinds, type Signed, type Statement, statementId } from "../lib/protocol/statements.ts";
+import {
+  type Domain,
+  itemKinds,
+  type Signed,
+  type Statement,
+  statementId,
+  taskOf,
+} from "../lib/protocol/statements.ts";
 import { address, id32, messageJson, noticeJson, type statementStateAnswer } from "../lib/protocol/wire.ts";
 import type { Bell } from "./bell.ts";
 import type { Store } from "./store.ts";
@@ -47,10 +54,22 @@ const statementJson = z.union([
   messageJson,
 ]);
 const signedJson = z.strictObject({ statement: statementJson, author: address, signature: bytes });
+/** Whose statement it was; not there for an entry that nobody could read. */
+const origin = { task: z.optional(id32), author: z.optional(address) };
 const settledJson = z.union([
-  z.strictObject({ state: z.literal("settled"), transaction: z.nullable(id32), block: z.int().check(z.gte(0)) }),
-  z.strictObject({ state: z.literal("refused"), reason: z.enum(reasonNames as unknown as [Reason, ...Reason[]]) }),
+  z.strictObject({
+    state: z.literal("settled"),
+    transaction: z.nullable(id32),
+    block: z.int().check(z.gte(0)),
+    ...origin,
+  }),
+  z.strictObject({
+    state: z.literal("refused"),
+    reason: z.enum(reasonNames as unknown as [Reason, ...Reason[]]),
+    ...origin,
+  }),
 ]);
+type Settled = Settlement & { readonly task?: Hex; readonly author?: Address };
 
 /**
  * The statements that were accepted and aren't settled yet, in the order of their arrival, and what became of the
@@ -85,7 +104,14 @@ export class Outbox {
 
   /** What became of a statement; "pending" also for one that was never posted. */
   async state(id: Hex): Promise<StatementState> {
-    return (await this.#settlement(id)) ?? { state: "pending" };
+    return stateOf(await this.#settlement(id));
+  }
+
+  /** As `state`, for the statement's author, or anybody if `everyones`, in that task; to others nothing has become of it. */
+  async stateFor(id: Hex, task: Hex, reader: Address, everyones: boolean): Promise<StatementState> {
+    const settled = await this.#settlement(id);
+    const mayRead = settled?.task === task && (everyones || settled.author === reader);
+    return stateOf(mayRead ? settled : null);
   }
 
   /**
@@ -110,8 +136,13 @@ export class Outbox {
   }
 
   /** Writes what became of a statement, unless that is known already, and only then removes its entry. */
-  async settle(entry: Pick<Entry, "id" | "keys">, settlement: Settlement): Promise<void> {
-    await this.#store.putJson(`${this.#settled}${entry.id}.json`, settlement, { ifNoneMatch: true });
+  async settle(entry: Pick<Entry, "id" | "keys"> & Partial<Entry>, settlement: Settlement): Promise<void> {
+    const { signed } = entry;
+    const settled: Settled = {
+      ...settlement,
+      ...(signed && { task: taskOf(signed.statement), author: signed.author }),
+    };
+    await this.#store.putJson(`${this.#settled}${entry.id}.json`, settled, { ifNoneMatch: true });
     await Promise.all(entry.keys.map((key) => this.#store.delete(key)));
   }
 
@@ -132,13 +163,19 @@ export class Outbox {
     return null;
   }
 
-  async #settlement(id: Hex): Promise<Settlement | null> {
+  async #settlement(id: Hex): Promise<Settled | null> {
     const found = await this.#store.getJson(`${this.#settled}${id}.json`);
     if (!found) return null;
     const parsed = settledJson.safeParse(found.value);
     if (!parsed.success) throw new WaybillError("INTERNAL", `The record of statement ${id} is damaged.`);
-    return parsed.data as Settlement;
+    return parsed.data as Settled;
   }
+}
+
+function stateOf(settled: Settled | null): StatementState {
+  if (settled === null) return { state: "pending" };
+  const { task: _task, author: _author, ...settlement } = settled;
+  return settlement;
 }
 
 function toJson({ statement, author, signature }: Signed): unknown {

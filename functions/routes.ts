@@ -112,7 +112,8 @@ export const readStatement = route({
   method: "GET",
   path: `${task}/statements/{statement}`,
   who: "reader",
-  summary: "What became of a statement: pending, settled, or refused with the contract's reason.",
+  summary:
+    "What became of the caller's statement (the owner: any): pending, settled, or refused with the contract's reason.",
   answer: wire.statementStateAnswer,
   status: [200],
 });

@@ -40,7 +40,9 @@ export function createTasks(deps: PostingDeps): Hono {
     .serve(routes.readEvents, async ({ ids, query, signal }) => {
       return { answer: await readEvents(deps, ids.task!, query, signal) };
     })
-    .serve(routes.readStatement, async ({ ids }) => ({ answer: await deps.outbox.state(ids.statement!) }))
+    .serve(routes.readStatement, async ({ account, ids, standing }) => ({
+      answer: await deps.outbox.stateFor(ids.statement!, ids.task!, account, standing!.isOwner),
+    }))
     .serve(routes.readNotice, async ({ account, ids, standing }) => {
       const signed = (await records.notice(ids.task!, ids.notice!)) ?? unknownNotice();
       checkParty(signed, account, standing!);

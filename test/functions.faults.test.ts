@@ -267,14 +267,19 @@ describe("the chain", () => {
 });
 
 describe("a statement", () => {
-  it("is shown as settled or refused once it is", async () => {
+  it("is shown to its author and the task's owner once it is settled or refused, and to nobody else", async () => {
     const path = (id: string) => `/v1/tasks/${task.id}/statements/${id}`;
+    const signed = await task.message();
     const [done, refused] = [transferId(`${tag}/1`), transferId(`${tag}/2`)];
     const settled = { state: "settled", transaction: transferId("tx"), block: 7 } as const;
-    await api.deps.outbox.settle({ keys: [], id: done }, settled);
-    await api.deps.outbox.settle({ keys: [], id: refused }, { state: "refused", reason: "EXPIRED" });
-    expect(expectStatus(await sender.get(path(done)), 200)).toEqual(settled);
-    expect(expectStatus(await sender.get(path(refused)), 200)).toEqual({ state: "refused", reason: "EXPIRED" });
+    await api.deps.outbox.settle({ keys: [], id: done, signed }, settled);
+    await api.deps.outbox.settle({ keys: [], id: refused, signed }, { state: "refused", reason: "EXPIRED" });
+    for (const reader of [sender, api.caller(task.owner)]) {
+      expect(expectStatus(await reader.get(path(done)), 200)).toEqual(settled);
+      expect(expectStatus(await reader.get(path(refused)), 200)).toEqual({ state: "refused", reason: "EXPIRED" });
+    }
+    const another = api.caller(task.members[1]!);
+    expect(expectStatus(await another.get(path(done)), 200)).toEqual({ state: "pending" });
   });
 });
 
