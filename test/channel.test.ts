@@ -565,7 +565,8 @@ describe("an expulsion", () => {
     const out = member(4);
     const waiting = out.channel.receiveStream({ source: alice, tag: "never" });
     const left = waiting.catch((error: WaybillError) => error);
-    const early = outsider.address; // admitted above; leaves while the payload is being uploaded
+    const early = outsider.address; // leaves while the payload is being uploaded
+    await contractor.admit([early]);
     let expelled: Promise<void> | undefined;
     const fetch = watching((path) => {
       if (!path.endsWith("/finish")) return;
