@@ -44,7 +44,8 @@ async function trip(file: string | undefined, line: ProgressLine, undo: Undo): P
   if (file === undefined) await writeSample(path, size);
 
   line.note("starting the store, the chain and the functions …");
-  const stack = await startStack();
+  // Should we be killed, the stack's guardian removes our folder too.
+  const stack = await startStack({ scratch: [dir] });
   undo.push(() => stack.stop());
   const members = NAMES.map((name) => new Member(name, line.update));
   for (const member of members) undo.push(() => member.stop());
