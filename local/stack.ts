@@ -71,15 +71,7 @@ class Undo {
   }
 }
 
-/**
- * Starts a whole Waybill with npm packages alone: an S3-compatible store, an EVM chain with the contract, the functions
- * behind one HTTP server, and the publisher; all on loopback and on free ports, for trying things out and for tests. Store and
- * chain are one life: both end with `stop` or with this process, whatever ends it, and nothing of them remains.
- *
- * Anybody may open a task here.
- *
- * @throws WaybillError USAGE when there is no chain for this platform; UNAVAILABLE when something does not start.
- */
+/** What `waybill/local` gives, and documents. */
 export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const undo = new Undo();
   try {
