@@ -1,8 +1,9 @@
 import { hexlify, randomBytes } from "ethers";
 import { sessionOf, type TaskContractor } from "./contractor.ts";
+import { type Gathered, gather, type SourceFailure } from "./gather.ts";
 import { accountOf, accountsOf, checkCount, checkTag, totalOf, usage } from "./options.ts";
 import { WaybillError } from "./protocol/errors.ts";
-import type { Address } from "./protocol/hex.ts";
+import type { Address, Hex } from "./protocol/hex.ts";
 import { transferId } from "./protocol/statements.ts";
 import { receive } from "./receive.ts";
 import { type Failure, type NoticeEvent, type ReceiptEvent, type SendResult, send } from "./send.ts";
@@ -54,13 +55,11 @@ export interface BatchSendOptions extends SendCommon {
   readonly target: readonly string[];
 }
 
-/** How to receive one payload. */
-export interface ReceiveOptions {
+/** What both receiving calls take. */
+interface ReceiveCommon {
   /** Who receives; when given, it must be the signer. */
   readonly receiver?: string;
-  /** The member, or the members, from whom a payload is accepted. Others' notices stay for other calls. */
-  readonly source: string | readonly string[];
-  /** Only this transfer; by default the oldest open notice of a listed source. */
+  /** Only the transfer with this name; by default the oldest open notice of a listed source. */
   readonly tag?: string;
   /**
    * Where the payload goes: "bytes" (default), `{ path }`, or `{ dir }`, which makes a file `<sender>-<tag>` there. A file
@@ -71,8 +70,6 @@ export interface ReceiveOptions {
   readonly force?: boolean;
   /** Larger payloads are answered TOO_LARGE. Default 1 GiB for bytes, no limit for files. */
   readonly maxBytes?: number;
-  /** "sent": resolve as soon as the receipt is handed over, without waiting for the chain. Default "standing". */
-  readonly receipt?: "standing" | "sent";
   /**
    * Milliseconds for the notice to come and the payload to be fetched; the receipt's standing is waited for beyond it, until
    * the notice's deadline. Default 10 minutes, and for the fetching as much again and a second per MiB. 0 is 29 days.
@@ -80,8 +77,41 @@ export interface ReceiveOptions {
   readonly timeout?: number;
   /** Ends the call with ABORTED. A payload that was verified already goes to the next call for its source (and tag). */
   readonly signal?: AbortSignal;
+}
+
+/** How to receive one payload. */
+export interface ReceiveOptions extends ReceiveCommon {
+  /** The member, or the members, from whom a payload is accepted. Others' notices stay for other calls. */
+  readonly source: string | readonly string[];
+  /** "sent": resolve as soon as the receipt is handed over, without waiting for the chain. Default "standing". */
+  readonly receipt?: "standing" | "sent";
   /** After every part that was verified. What it throws ends the call. */
   readonly onProgress?: (progress: Progress) => void;
+}
+
+/** How to receive one payload of each of several members. */
+export interface BatchReceiveOptions extends ReceiveCommon {
+  /** The members, each with a payload of its own. Others' notices stay for other calls. */
+  readonly sourceList: readonly string[];
+  /** Where the payloads go: "bytes" (default) or `{ dir }`, which gets a file `<sender>-<tag>` of each. */
+  readonly to?: Exclude<Destination, { readonly path: string }>;
+  /**
+   * Throw NOT_ALL_RECEIVED when a source has failed, once all have delivered or failed. Default false: what arrived is the
+   * result. Goes with no `atLeast`.
+   */
+  readonly ensureAllSucc?: boolean;
+  /** End early when so many sources have delivered. By default all are waited for. */
+  readonly atLeast?: number;
+  /** Milliseconds that the other sources get from then on. Default 0. Payloads whose receipt is out are waited for. */
+  readonly graceAfter?: number;
+  /** After every part that was verified. What it throws ends the call. */
+  readonly onProgress?: (progress: Progress & { readonly source: string }) => void;
+  /** When it is certain that a source's payload doesn't come. What it throws ends the call. */
+  readonly onFailure?: (failure: {
+    readonly source: string;
+    readonly reason: SourceFailure;
+    readonly error: WaybillError;
+  }) => void;
 }
 
 /**
@@ -132,22 +162,68 @@ export class SharedFileDataChannel {
   receiveStream(options: ReceiveOptions & { readonly to?: "bytes" }): Promise<[string, Uint8Array]>;
   receiveStream(options: ReceiveOptions & { readonly to: Exclude<Destination, "bytes"> }): Promise<[string, string]>;
   async receiveStream(options: ReceiveOptions): Promise<[string, Uint8Array | string]> {
-    const { to = "bytes", tag, signal, onProgress, receipt = "standing" } = options;
+    const { to = "bytes", onProgress, receipt = "standing" } = options;
     const written = typeof options.source === "string" ? [options.source] : options.source;
     const sources = accountsOf(written, "source");
-    checkCount("maxBytes", options.maxBytes, 0);
     if (receipt !== "standing" && receipt !== "sent") throw usage('receipt must be "standing" or "sent".');
     const target = await targetOf(to, { force: options.force });
+    const { session, ...order } = await this.#receiving(options, sources);
+    const waitForReceipt = receipt === "standing";
+    const { sender, payload } = await receive(session, { ...order, target, waitForReceipt, onProgress });
+    return [written[sources.indexOf(sender)]!, payload];
+  }
+
+  /**
+   * Receives one payload of each of several members, in parallel, as `receiveStream` does. A source that fails (its payload
+   * is corrupt, too large, late, gone; it was expelled) fails alone.
+   * @returns Map from the sender's id, as written, to its payload, in the order of `sourceList`: when all have delivered or
+   * failed, at the timeout, or early (`atLeast`).
+   * @throws WaybillError NOT_ALL_RECEIVED (with `ensureAllSucc`) carrying `received`, the Map, and `failed` (id → reason).
+   * When anything else ends the call, payloads that it has received go to the next calls for their sources (and tag).
+   */
+  batchReceiveStream(options: BatchReceiveOptions & { readonly to?: "bytes" }): Promise<Map<string, Uint8Array>>;
+  batchReceiveStream(
+    options: BatchReceiveOptions & { readonly to: { readonly dir: string } },
+  ): Promise<Map<string, string>>;
+  async batchReceiveStream(options: BatchReceiveOptions): Promise<Map<string, Uint8Array | string>> {
+    const {
+      to = "bytes",
+      sourceList,
+      ensureAllSucc = false,
+      atLeast,
+      graceAfter = 0,
+      force,
+      onProgress,
+      onFailure,
+    } = options;
+    const sources = accountsOf(sourceList, "sourceList");
+    checkEarly(options);
+    if (typeof to === "object" && "path" in to) throw usage("Several payloads don't go into one file. Name a { dir }.");
+    await targetOf(to, { force });
+    const written = new Map(sources.map((account, i) => [account, sourceList[i]!]));
+    const { session, ...order } = await this.#receiving(options, sources);
+    const gathered = await gather(session, {
+      ...order,
+      targetFor: () => targetOf(to, { force }),
+      atLeast: atLeast ?? null,
+      graceAfter,
+      onProgress: onProgress && ((source, progress) => onProgress({ ...progress, source: written.get(source)! })),
+      onFailure: onFailure && ((source, reason, error) => onFailure({ source: written.get(source)!, reason, error })),
+    });
+    return concludeGathering(gathered, written, ensureAllSucc);
+  }
+
+  /** What both receiving calls check and work out. */
+  async #receiving(options: ReceiveCommon, sources: readonly Address[]) {
+    const { to = "bytes", tag, signal } = options;
+    checkCount("maxBytes", options.maxBytes, 0);
     const time = totalOf({ timeout: options.timeout });
-    const transfer = tag === undefined ? null : transferId(checkTag(tag));
+    const transfer: Hex | null = tag === undefined ? null : transferId(checkTag(tag));
     const session = await sessionOf(this.#contractor);
     checkSelf(session, options.receiver, "receiver");
     if (sources.includes(session.account)) throw usage("You can't receive from yourself.");
     const maxBytes = options.maxBytes ?? (to === "bytes" ? MAX_BYTES_IN_MEMORY : Number.POSITIVE_INFINITY);
-    const waitForReceipt = receipt === "standing";
-    const order = { sources, transfer, target, time, maxBytes, waitForReceipt, signal, onProgress };
-    const { sender, payload } = await receive(session, order);
-    return [written[sources.indexOf(sender)]!, payload];
+    return { session, sources, transfer, time, maxBytes, signal };
   }
 
   async #send(options: BatchSendOptions): Promise<string[]> {
@@ -168,6 +244,29 @@ export class SharedFileDataChannel {
     const order = { recipients, source, tag, time, partSize, signal, onProgress, onNotice, onReceipt: tell };
     return conclude(await send(session, order), written, options.ensureAllSucc ?? false);
   }
+}
+
+function checkEarly({ ensureAllSucc, atLeast, graceAfter, sourceList }: BatchReceiveOptions): void {
+  checkCount("atLeast", atLeast, 1);
+  checkCount("graceAfter", graceAfter, 0);
+  if (atLeast === undefined && graceAfter !== undefined) throw usage("graceAfter goes with atLeast.");
+  if (atLeast === undefined) return;
+  if (ensureAllSucc) throw usage("ensureAllSucc wants all, and atLeast fewer. Say one of them.");
+  if (atLeast > sourceList.length) throw usage(`atLeast is ${atLeast}, and sourceList names ${sourceList.length}.`);
+}
+
+function concludeGathering(
+  { received, failed }: Gathered,
+  written: ReadonlyMap<Address, string>,
+  ensureAllSucc: boolean,
+): Map<string, Uint8Array | string> {
+  const payloads = new Map([...received].map(([account, payload]) => [written.get(account)!, payload]));
+  if (!ensureAllSucc || failed.size === 0) return payloads;
+  const missing = Object.fromEntries([...failed].map(([account, reason]) => [written.get(account)!, reason]));
+  const list = Object.entries(missing).map(([id, reason]) => `${id} (${reason})`);
+  throw new WaybillError("NOT_ALL_RECEIVED", `Not all payloads have come: ${list.join(", ")}.`, {
+    details: { received: payloads, failed: missing },
+  });
 }
 
 function checkSelf(session: Session, account: string | undefined, name: string): void {

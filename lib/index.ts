@@ -2,6 +2,7 @@
 
 export type { Member } from "./chain/ledger.ts";
 export {
+  type BatchReceiveOptions,
   type BatchSendOptions,
   type ReceiveOptions,
   type SendOptions,
@@ -15,6 +16,7 @@ export {
   TaskContractor,
   type TaskNews,
 } from "./contractor.ts";
+export type { SourceFailure } from "./gather.ts";
 export type { Deployment } from "./protocol/deployment.ts";
 export { type ErrorCode, type ErrorOptions, WaybillError } from "./protocol/errors.ts";
 export type { Address, Hex } from "./protocol/hex.ts";

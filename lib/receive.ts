@@ -11,7 +11,7 @@ import { refused, type Session } from "./session.ts";
 import { download } from "./transfer/download.ts";
 import type { Progress } from "./transfer/parts.ts";
 import type { Target } from "./transfer/target.ts";
-import { aborted, type Limit, limit, pause } from "./waiting.ts";
+import { aborted, type Gate, type Limit, limit, pause } from "./waiting.ts";
 
 export interface ReceiveOrder {
   readonly sources: readonly Address[];
@@ -23,6 +23,10 @@ export interface ReceiveOrder {
   readonly maxBytes: number;
   readonly waitForReceipt: boolean;
   readonly signal: AbortSignal | undefined;
+  /** Ends the wait for a notice and the download as the time does, but not the wait for a receipt. */
+  readonly enough?: AbortSignal | undefined;
+  /** Lets only so many downloads of one call run at a time. */
+  readonly gate?: Gate | undefined;
   readonly onProgress: ((progress: Progress) => void) | undefined;
 }
 
@@ -33,11 +37,25 @@ const NOTICE_PAUSE_MS = 500;
 /** Waits for one payload, verifies it and says so on the chain. */
 export async function receive(session: Session, order: ReceiveOrder): Promise<Delivery> {
   try {
-    return await new Receiving(session, order).run();
+    return await new Receiving(session, order).run(async (signal) => {
+      await session.sync(signal);
+      session.me();
+      checkSources(session, order.sources);
+    });
   } catch (error) {
     const { signal } = order;
     throw signal?.aborted && error === signal.reason ? aborted(signal) : error;
   }
+}
+
+/** The same for one of many, when the others have seen to it that the session is in step with the chain. */
+export function receiveOne(session: Session, order: ReceiveOrder): Promise<Delivery> {
+  return new Receiving(session, order).run(async () => {});
+}
+
+function checkSources({ ledger }: Session, sources: readonly Address[]): void {
+  const stranger = sources.find((source) => !ledger.member(source)?.active);
+  if (stranger) throw strange(stranger);
 }
 
 class Receiving {
@@ -51,14 +69,12 @@ class Receiving {
     this.#order = order;
   }
 
-  async run(): Promise<Delivery> {
+  async run(begin: (signal: AbortSignal) => Promise<void>): Promise<Delivery> {
     const { order, session } = { order: this.#order, session: this.#session };
     await order.target.check();
     const end = this.#limit(order.time ?? defaultTime(0), "No notice came from a listed source in time.");
     try {
-      await session.sync(end.signal);
-      session.me();
-      this.#checkSources();
+      await begin(end.signal);
       for (;;) {
         const found = await session.follower.until(() => this.#next(), { signal: end.signal });
         const delivery = await this.#take(found, end.signal);
@@ -70,13 +86,9 @@ class Receiving {
   }
 
   #limit(ms: number, what: string): Limit {
-    return limit(ms, this.#order.signal, () => new WaybillError("TIMEOUT", `${what} Receive again to wait longer.`));
-  }
-
-  #checkSources(): void {
-    for (const source of this.#order.sources)
-      if (!this.#session.ledger.member(source)?.active)
-        throw new WaybillError("NOT_MEMBER", `${source} is no active member of this task. Ask its owner.`);
+    const outer = [this.#order.signal, this.#order.enough].filter((signal) => signal !== undefined);
+    const late = (): WaybillError => new WaybillError("TIMEOUT", `${what} Receive again to wait longer.`);
+    return limit(ms, outer.length > 0 ? AbortSignal.any(outer) : undefined, late);
   }
 
   /** What to do next: a payload that is here already, or else the oldest open notice, which is then ours. */
@@ -93,7 +105,15 @@ class Receiving {
       if (inbox.isAnswered(record.id) || this.#answerLater(record)) continue;
       if (inbox.claim(sender, transfer)) return record;
     }
+    this.#checkHope();
     return undefined;
+  }
+
+  /** Nothing can come when every listed source was expelled. */
+  #checkHope(): void {
+    const { ledger } = this.#session;
+    const { sources } = this.#order;
+    if (!sources.some((source) => ledger.member(source)?.active)) throw strange(sources[0]!);
   }
 
   #isWanted(sender: Address, transfer: Hex): boolean {
@@ -156,12 +176,24 @@ class Receiving {
   }
 
   async #fetch(record: NoticeRecord, waiting: AbortSignal): Promise<Uint8Array | string> {
-    const { order, session } = { order: this.#order, session: this.#session };
+    const order = this.#order;
     const issued = performance.now();
     const answer = await this.#ask(record, waiting);
     const manifest = checkManifest(record, answer);
     if (manifest.size > order.maxBytes)
       throw new WaybillError("TOO_LARGE", `The payload has ${manifest.size} bytes, and maxBytes is ${order.maxBytes}.`);
+    if (order.gate) return order.gate.run(() => this.#download(record, manifest, answer, issued, waiting), waiting);
+    return this.#download(record, manifest, answer, issued, waiting);
+  }
+
+  async #download(
+    record: NoticeRecord,
+    manifest: Manifest,
+    answer: DownloadAnswer,
+    issued: number,
+    waiting: AbortSignal,
+  ): Promise<Uint8Array | string> {
+    const { order, session } = { order: this.#order, session: this.#session };
     // Without a time of the caller's own, the download gets what a payload of this size is given.
     const end = order.time === null ? this.#limit(defaultTime(manifest.size), "The download took too long.") : null;
     try {
@@ -175,6 +207,7 @@ class Receiving {
           refresh: (signal) => session.api.download(session.task, record.id, signal),
           transport: session.transport,
           storeOrigin: session.deployment.storeOrigin,
+          share: order.gate?.slots,
           signal: end?.signal ?? waiting,
           onProgress: order.onProgress,
         });
@@ -300,6 +333,10 @@ function checkManifest({ id, notice }: NoticeRecord, answer: DownloadAnswer): Ma
 function outcomeOf(error: unknown): Outcome | null {
   const { code } = error as Partial<WaybillError>;
   return code === "CORRUPT" || code === "TOO_LARGE" || code === "REFUSED" ? code : null;
+}
+
+function strange(source: Address): WaybillError {
+  return new WaybillError("NOT_MEMBER", `${source} is no active member of this task. Ask its owner.`);
 }
 
 /** Nothing changes any more; the error carries the payload. */

@@ -45,3 +45,51 @@ export async function pause(ms: number, signal: AbortSignal | undefined): Promis
 export function aborted(signal: AbortSignal, details: Record<string, unknown> = {}): WaybillError {
   return new WaybillError("ABORTED", "The call was ended by its signal.", { cause: signal.reason, details });
 }
+
+/** Lets so many pieces of work run at a time; the others wait in line. */
+export class Gate {
+  readonly slots: number;
+  readonly #line: (() => void)[] = [];
+  #free: number;
+
+  constructor(slots: number) {
+    this.slots = slots;
+    this.#free = slots;
+  }
+
+  /** @throws the signal's reason when it aborts before the work has begun. */
+  async run<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    await this.#enter(signal);
+    try {
+      return await work();
+    } finally {
+      this.#leave();
+    }
+  }
+
+  async #enter(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (this.#free > 0) {
+      this.#free -= 1;
+      return;
+    }
+    await new Promise<void>((resolve, reject) => {
+      const enter = (): void => {
+        signal.removeEventListener("abort", stop);
+        resolve();
+      };
+      const stop = (): void => {
+        this.#line.splice(this.#line.indexOf(enter), 1);
+        reject(signal.reason as Error);
+      };
+      this.#line.push(enter);
+      signal.addEventListener("abort", stop, { once: true });
+    });
+  }
+
+  #leave(): void {
+    const next = this.#line.shift();
+    if (next) next();
+    else this.#free += 1;
+  }
+}

@@ -29,6 +29,8 @@ export interface DownloadJob {
   readonly refresh: (signal: AbortSignal) => Promise<DownloadJob["url"]>;
   readonly transport: Transport;
   readonly storeOrigin: string;
+  /** How many downloads share the memory and the connections that one alone may use. Default 1. */
+  readonly share?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
@@ -41,13 +43,13 @@ export interface DownloadJob {
  * signal's reason.
  */
 export async function download(job: DownloadJob): Promise<void> {
-  const { manifest, sink, signal } = job;
+  const { manifest, sink, signal, share = 1 } = job;
   const parts = manifest.size === 0 ? [] : partsOf(manifest);
   const urls = new DownloadUrls(job);
   const buffers = new Buffers(Math.min(manifest.partSize, manifest.size));
   const progress = tracker(job, partsOf(manifest).length);
   if (manifest.size === 0) await checkEmpty(manifest);
-  await inParallel(inTurn(parts), slotsFor(manifest.partSize, CONCURRENCY), signal, async (part, aborted) => {
+  await inParallel(inTurn(parts), slotsFor(manifest.partSize, CONCURRENCY, share), signal, async (part, aborted) => {
     const own = sink.memory(part);
     const memory = own ?? buffers.take();
     const bytes = memory.subarray(0, part.length);

@@ -12,9 +12,9 @@ export interface Progress {
 /** Memory of the parts in flight. */
 const MAX_IN_FLIGHT: number = 128 * MiB;
 
-/** How many parts of a size may be in flight. */
-export function slotsFor(partSize: number, most: number): number {
-  return Math.max(1, Math.min(most, Math.floor(MAX_IN_FLIGHT / partSize)));
+/** How many parts of a size may be in flight, if `share` transfers divide what one may have. */
+export function slotsFor(partSize: number, most: number, share = 1): number {
+  return Math.max(1, Math.floor(Math.min(most, MAX_IN_FLIGHT / partSize) / share));
 }
 
 /** Buffers of one size that are used again and again, so that many parts need the memory of a few. */
