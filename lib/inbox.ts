@@ -34,6 +34,11 @@ export class Inbox {
     for (const notice of delivery.notices) this.answered(notice);
   }
 
+  /** Whether a payload of this sender is kept. */
+  holds(sender: Address): boolean {
+    return this.#kept.some((delivery) => delivery.sender === sender);
+  }
+
   /** The oldest kept payload that fits, which is then no longer kept. */
   take(fits: (delivery: Delivery) => boolean): Delivery | undefined {
     const at = this.#kept.findIndex(fits);

@@ -53,8 +53,9 @@ export function receiveOne(session: Session, order: ReceiveOrder): Promise<Deliv
   return new Receiving(session, order).run(async () => {});
 }
 
-function checkSources({ ledger }: Session, sources: readonly Address[]): void {
-  const stranger = sources.find((source) => !ledger.member(source)?.active);
+/** What was kept is delivered even if its sender has been expelled since. */
+function checkSources({ ledger, inbox }: Session, sources: readonly Address[]): void {
+  const stranger = sources.find((source) => !ledger.member(source)?.active && !inbox.holds(source));
   if (stranger) throw strange(stranger);
 }
 

@@ -204,6 +204,15 @@ export function watching(
   };
 }
 
+/** A place in time that one side of a test reaches, and the other waits for. */
+export function signpost(): { reach: () => void; reached: Promise<void> } {
+  let reach!: () => void;
+  const reached = new Promise<void>((resolve) => {
+    reach = resolve;
+  });
+  return { reach, reached };
+}
+
 /** The callback of a sending call, and the notice that it tells of. */
 export function noticed(): { onNotice: (event: NoticeEvent) => void; notice: Promise<NoticeEvent> } {
   let onNotice!: (event: NoticeEvent) => void;
