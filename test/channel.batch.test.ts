@@ -48,7 +48,7 @@ async function send({ cast }: Round, owner: Process, tag: string, dataStream: Ui
   return { ...(await notice), sent };
 }
 
-describe.each(readings)("batchReceiveStream $name", ({ ownNode }) => {
+describe.each(readings)("batchReceiveStream %s", (_name, { ownNode }) => {
   it("resolves with sender → payload, ids as written and in their order, when every source has delivered", async () => {
     const all = await round(3, { ownNode });
     const { tag } = parcel();
