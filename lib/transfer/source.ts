@@ -1,4 +1,5 @@
 import { WaybillError } from "../protocol/errors.ts";
+import { needFiles } from "./here.ts";
 
 /**
  * What can be sent: bytes, a Blob, a file by its path, or a stream. Of a stream the length is unknown, and it can be
@@ -41,8 +42,10 @@ export async function sourceOf(payload: unknown): Promise<Source> {
   if (payload instanceof Uint8Array) return bytesSource(payload);
   if (payload instanceof Blob) return blobSource(payload);
   if (isStream(payload)) return streamSource(payload);
-  if (typeof payload === "object" && payload !== null && "path" in payload && typeof payload.path === "string")
+  if (typeof payload === "object" && payload !== null && "path" in payload && typeof payload.path === "string") {
+    needFiles("{ path } can't be sent. Send a Blob, such as the File of an <input>");
     return (await import("./source-file.ts")).fileSource(payload.path);
+  }
   throw new WaybillError(
     "USAGE",
     typeof payload === "string"

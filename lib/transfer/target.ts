@@ -2,6 +2,7 @@ import { WaybillError } from "../protocol/errors.ts";
 import { GiB } from "../protocol/limits.ts";
 import type { Manifest } from "../protocol/manifest.ts";
 import type { PartSink } from "./download.ts";
+import { needFiles } from "./here.ts";
 
 /**
  * Where a received payload goes: into memory; to a file; or into a folder, as `<sender>-<tag>` with whatever could mislead
@@ -35,6 +36,7 @@ export const MAX_BYTES_IN_MEMORY: number = GiB;
 export async function targetOf(to: unknown, options: TargetOptions): Promise<Target<Uint8Array | string>> {
   if (to === "bytes") return new BytesTarget();
   if (typeof to === "object" && to !== null) {
+    needFiles('`to` must be "bytes"');
     const file = await import("./target-file.ts");
     if ("path" in to && typeof to.path === "string") return file.fileTarget(to.path, options);
     if ("dir" in to && typeof to.dir === "string") return file.folderTarget(to.dir, options);
