@@ -1,11 +1,26 @@
 #!/usr/bin/env node
 import { parseArgs } from "node:util";
 import { WaybillError } from "../lib/index.ts";
-import { describe } from "./demo/report.ts";
-import { runDemo } from "./demo/run.ts";
+import { runFedAvg } from "./demo/fedavg/run.ts";
+import { describe as describeFedAvg } from "./demo/fedavg/table.ts";
+import { describe as describeTrip } from "./demo/file/report.ts";
+import { runTrip } from "./demo/file/trip.ts";
 import { exitCodeOf, INTERRUPTED } from "./exit.ts";
 
-const USAGE = "npm run demo -- [FILE] [--json]";
+const USAGE = "npm run demo -- [FILE | --sample] [--json]";
+const HELP = `${USAGE}
+
+Without FILE: federated averaging. An aggregator and three data owners train a model together.
+FILE       sends it from one member of a task to three others
+--sample   sends 64 MiB of random bytes so
+--json     one JSON object as the last line of stdout`;
+
+interface Arguments {
+  readonly file: string | undefined;
+  readonly sample: boolean;
+  readonly json: boolean;
+  readonly help: boolean;
+}
 
 const interrupt = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
@@ -15,21 +30,40 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   });
 }
 
-function readArguments(): { file: string | undefined; json: boolean } {
+function readArguments(): Arguments {
+  const options = { json: { type: "boolean" }, sample: { type: "boolean" }, help: { type: "boolean" } } as const;
   try {
-    const { values, positionals } = parseArgs({ options: { json: { type: "boolean" } }, allowPositionals: true });
-    if (positionals.length > 1) throw new Error("The demo sends one FILE.");
-    return { file: positionals[0], json: values.json ?? false };
+    const { values, positionals } = parseArgs({ options, allowPositionals: true });
+    const { json = false, sample = false, help = false } = values;
+    if (positionals.length > (sample ? 0 : 1)) throw new Error("The demo sends one FILE, or a sample.");
+    return { file: positionals[0], sample, json, help };
   } catch (cause) {
     throw new WaybillError("USAGE", `${(cause as Error).message} Usage: ${USAGE}`, { cause });
   }
 }
 
+async function run({ file, sample }: Arguments): Promise<{ result: { readonly ok: boolean }; text: string }> {
+  if (file !== undefined || sample) {
+    const result = await runTrip(file, interrupt.signal);
+    return { result, text: describeTrip(result) };
+  }
+  const result = await runFedAvg(interrupt.signal);
+  return { result, text: describeFedAvg(result) };
+}
+
+async function main(): Promise<number> {
+  const choice = readArguments();
+  if (choice.help) {
+    console.log(HELP);
+    return 0;
+  }
+  const { result, text } = await run(choice);
+  console.log(choice.json ? JSON.stringify(result) : text);
+  return result.ok ? 0 : exitCodeOf("CORRUPT");
+}
+
 try {
-  const { file, json } = readArguments();
-  const result = await runDemo(file, interrupt.signal);
-  console.log(json ? JSON.stringify(result) : describe(result));
-  process.exitCode = result.ok ? 0 : exitCodeOf("CORRUPT");
+  process.exitCode = await main();
 } catch (error) {
   const known = error instanceof WaybillError;
   console.error(

@@ -1,60 +1,111 @@
-import { Interface, JsonRpcProvider, type Log, type LogDescription } from "ethers";
-import type { Deployment, Hex } from "../../lib/index.ts";
+import { decodeBytes32String, Interface, JsonRpcProvider, type Log, type LogDescription, toUtf8String } from "ethers";
+import type { Address, Deployment, Hex } from "../../lib/index.ts";
 import { waybillAbi } from "../../lib/protocol/abi.ts";
 import { outcomeOf } from "../../lib/protocol/reasons.ts";
 import { noticeId, signerOf } from "../../lib/protocol/statements.ts";
 
-/** What stands on the chain about the demo's one transfer. */
+export interface NoticeOnChain {
+  readonly id: Hex;
+  readonly sender: Address;
+  readonly transfer: Hex;
+  readonly transaction: Hex;
+}
+
+/** A VERIFIED receipt, and who signed it. */
+export interface ReceiptOnChain {
+  readonly notice: Hex;
+  readonly author: Address;
+  readonly transaction: Hex;
+}
+
+export interface MessageOnChain {
+  readonly sender: Address;
+  readonly kind: string;
+  readonly body: unknown;
+  readonly transaction: Hex;
+}
+
+export interface TransactionOnChain {
+  readonly hash: Hex;
+  gas: number;
+  /** What it brought: "task", "notice", "receipts", "message". */
+  readonly carries: Set<string>;
+}
+
+/** What stands on the chain about one task, in the chain's order. */
 export interface OnChain {
-  notice: Hex;
-  noticed: Hex;
-  /** The transaction of each VERIFIED receipt, by its author's lower-case account. */
-  readonly verified: Map<string, Hex>;
-  /** Gas by transaction, the task's opening included. */
-  readonly gas: Map<Hex, number>;
+  readonly notices: Map<Hex, NoticeOnChain>;
+  readonly receipts: readonly ReceiptOnChain[];
+  readonly messages: readonly MessageOnChain[];
+  readonly transactions: readonly TransactionOnChain[];
+  /** All its transactions' together. */
+  readonly gas: number;
 }
 
 /** Reads the task's raw logs from the node, without the library's own reader: the demo shows what anybody can check. */
 export async function readChain(rpc: string, deployment: Deployment, task: Hex): Promise<OnChain> {
   const provider = new JsonRpcProvider(rpc, deployment.chainId, { staticNetwork: true });
-  const found: OnChain = { notice: "0x", noticed: "0x", verified: new Map(), gas: new Map() };
   try {
     const logs = await provider.getLogs({ address: deployment.contract, topics: [null, task], fromBlock: 0 });
-    for (const log of logs) note(found, log, deployment);
-    for (const transaction of new Set(logs.map((log) => log.transactionHash as Hex))) {
-      const receipt = await provider.getTransactionReceipt(transaction);
-      found.gas.set(transaction, Number(receipt?.gasUsed));
-    }
-    return found;
+    const books = new Books(deployment);
+    for (const log of logs) books.enter(log);
+    const transactions = [...books.transactions.values()];
+    for (const transaction of transactions)
+      transaction.gas = Number((await provider.getTransactionReceipt(transaction.hash))?.gasUsed);
+    const gas = transactions.reduce((sum, transaction) => sum + transaction.gas, 0);
+    return { notices: books.notices, receipts: books.receipts, messages: books.messages, transactions, gas };
   } finally {
     provider.destroy();
   }
 }
 
 const abi = new Interface(waybillAbi);
+const carriers: Readonly<Record<string, string>> = { Noticed: "notice", Receipts: "receipts", Posted: "message" };
 
-function note(found: OnChain, log: Log, deployment: Deployment): void {
-  const event = abi.parseLog(log);
-  const transaction = log.transactionHash as Hex;
-  if (event?.name === "Noticed") {
-    found.notice = noticeOf(event);
-    found.noticed = transaction;
+class Books {
+  readonly notices = new Map<Hex, NoticeOnChain>();
+  readonly receipts: ReceiptOnChain[] = [];
+  readonly messages: MessageOnChain[] = [];
+  readonly transactions = new Map<Hex, TransactionOnChain>();
+  readonly #deployment: Deployment;
+
+  constructor(deployment: Deployment) {
+    this.#deployment = deployment;
   }
-  if (event?.name === "Receipts")
-    for (const author of authorsOf(event, deployment)) found.verified.set(author, transaction);
-}
 
-function noticeOf({ args }: LogDescription): Hex {
-  const { task, sender, page, recipients, transfer, manifest, deadline } = args.toObject();
-  return noticeId({ kind: "notice", task, sender, page, recipients, transfer, manifest, deadline });
-}
+  enter(log: Log): void {
+    const event = abi.parseLog(log);
+    if (!event) return;
+    const transaction = log.transactionHash as Hex;
+    const entry = this.transactions.get(transaction) ?? { hash: transaction, gas: 0, carries: new Set<string>() };
+    this.transactions.set(transaction, entry);
+    entry.carries.add(carriers[event.name] ?? "task");
+    if (event.name === "Noticed") this.#notice(event, transaction);
+    if (event.name === "Receipts") this.#receipts(event, transaction);
+    if (event.name === "Posted") this.#message(event, transaction);
+  }
 
-function authorsOf({ args }: LogDescription, deployment: Deployment): string[] {
-  const { task, notice, outcome, signatures } = args.toObject() as Record<"task" | "notice" | "signatures", Hex> & {
-    outcome: bigint;
-  };
-  if (outcomeOf(Number(outcome)) !== "VERIFIED") return [];
-  const each = signatures.slice(2).match(/.{130}/g) ?? [];
-  const receipt = { kind: "receipt", task, notice, outcome: "VERIFIED" } as const;
-  return each.flatMap((signature) => signerOf(deployment, receipt, `0x${signature}`) ?? []);
+  #notice({ args }: LogDescription, transaction: Hex): void {
+    const { task, sender, page, recipients, transfer, manifest, deadline } = args.toObject();
+    const id = noticeId({ kind: "notice", task, sender, page, recipients, transfer, manifest, deadline });
+    this.notices.set(id, { id, sender: sender.toLowerCase(), transfer, transaction });
+  }
+
+  #receipts({ args }: LogDescription, transaction: Hex): void {
+    const { task, notice, outcome, signatures } = args.toObject() as Record<"task" | "notice" | "signatures", Hex> & {
+      outcome: bigint;
+    };
+    if (outcomeOf(Number(outcome)) !== "VERIFIED") return;
+    const receipt = { kind: "receipt", task, notice, outcome: "VERIFIED" } as const;
+    for (const signature of signatures.slice(2).match(/.{130}/g) ?? []) {
+      const author = signerOf(this.#deployment, receipt, `0x${signature}`);
+      if (author) this.receipts.push({ notice, author, transaction });
+    }
+  }
+
+  #message({ args }: LogDescription, transaction: Hex): void {
+    const { sender, kind, payload } = args.toObject();
+    const body: unknown = JSON.parse(toUtf8String(payload));
+    this.messages.push({ sender: sender.toLowerCase(), kind: decodeBytes32String(kind), body, transaction });
+  }
 }

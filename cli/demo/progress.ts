@@ -1,5 +1,3 @@
-import type { Member } from "./members.ts";
-
 /** A terminal line is rewritten this often at most; more only flickers. */
 const REDRAW_MS = 200;
 
@@ -13,12 +11,12 @@ export class ProgressLine {
     this.#out = out;
   }
 
-  readonly update = (member: Member, bytes: number, total: number): void => {
+  readonly update = (name: string, bytes: number, total: number): void => {
     const done = bytes >= total;
-    if (done && this.#shares.get(member.name) === 100) return;
-    this.#shares.set(member.name, done ? 100 : Math.floor((100 * bytes) / total));
+    if (done && this.#shares.get(name) === 100) return;
+    this.#shares.set(name, done ? 100 : Math.floor((100 * bytes) / total));
     if (this.#out.isTTY) this.#draw(done);
-    else if (done) this.note(`${member.name}: ${bytes} bytes done`);
+    else if (done) this.note(`${name}: ${bytes} bytes done`);
   };
 
   /** A whole line that stays. */

@@ -1,5 +1,7 @@
 import { Wallet } from "ethers";
-import { type Progress, SharedFileDataChannel, TaskContractor, WaybillError } from "../../lib/index.ts";
+import { type Progress, SharedFileDataChannel, TaskContractor, WaybillError } from "../../../lib/index.ts";
+import { say, serve } from "../program.ts";
+import type { CommonWord } from "../words.ts";
 import type { Order, Word } from "./words.ts";
 
 // One member of the task, as its own process with its own key: what a hospital or a bank would run.
@@ -9,10 +11,10 @@ class Stopwatch {
   #start = 0;
   #end = 0;
 
-  readonly onProgress = (progress: Progress): void => {
+  readonly onProgress = ({ transferredBytes, totalBytes }: Progress): void => {
     this.#start ||= performance.now();
     this.#end = performance.now();
-    say({ is: "progress", bytes: progress.transferredBytes, total: progress.totalBytes ?? progress.transferredBytes });
+    say<CommonWord>({ is: "progress", bytes: transferredBytes, total: totalBytes ?? transferredBytes });
   };
 
   get seconds(): number {
@@ -21,10 +23,6 @@ class Stopwatch {
 }
 
 let contractor: TaskContractor | undefined;
-
-function say(word: Word): void {
-  process.send?.(word);
-}
 
 async function obey(order: Order): Promise<Word> {
   if (order.do === "join") {
@@ -46,13 +44,4 @@ async function obey(order: Order): Promise<Word> {
   return { is: "received", seconds: watch.seconds };
 }
 
-function failure(error: unknown): Word {
-  const known = error instanceof WaybillError;
-  return { is: "failed", code: known ? error.code : "INTERNAL", message: known ? error.message : String(error) };
-}
-
-process.on("message", (order: Order) => void obey(order).catch(failure).then(say));
-// A member without its demo has nothing to do; this also ends it when the demo is killed.
-process.on("disconnect", () => process.exit());
-// A terminal's Ctrl-C reaches the whole group; the demo decides what happens then.
-process.on("SIGINT", () => {});
+serve(obey);

@@ -1,4 +1,4 @@
-import { mebibytes } from "./file.ts";
+import { mebibytes } from "../stage.ts";
 
 export interface RecipientResult {
   readonly id: string;

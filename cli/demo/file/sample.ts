@@ -1,15 +1,13 @@
 import { createHash, randomBytes } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
-import { stat, statfs } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { WaybillError } from "../../lib/index.ts";
-import { MiB } from "../../lib/protocol/limits.ts";
+import { WaybillError } from "../../../lib/index.ts";
+import { MiB } from "../../../lib/protocol/limits.ts";
 
-/** What the demo sends when no FILE is named. */
+/** What the trip takes along when asked for a sample. */
 export const SAMPLE_SIZE: number = 64 * MiB;
-/** Room for the chain, the records and the file system's own needs. */
-const SPARE_DISK: number = 64 * MiB;
 
 /** Writes `size` random bytes: a compressing file system or proxy must not flatter the numbers. */
 export async function writeSample(path: string, size: number): Promise<void> {
@@ -31,25 +29,9 @@ export async function sizeOf(path: string): Promise<number> {
   return found.size;
 }
 
-/**
- * Checks that `dir` can take `bytes` more, before anything is written.
- * @throws WaybillError NO_SPACE
- */
-export async function needDisk(dir: string, bytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(dir);
-  const free = bavail * bsize;
-  if (free >= bytes + SPARE_DISK) return;
-  const message = `The demo needs ${mebibytes(bytes + SPARE_DISK)} in ${dir}, where ${mebibytes(free)} are free. Free some, or set TMPDIR to a larger disk.`;
-  throw new WaybillError("NO_SPACE", message);
-}
-
 /** SHA-256 of a file in hex, read again from the disk: the demo believes no transfer's own word. */
 export async function sha256Of(path: string): Promise<string> {
   const hash = createHash("sha256");
   await pipeline(createReadStream(path, { highWaterMark: MiB }), hash);
   return hash.digest("hex");
-}
-
-export function mebibytes(bytes: number): string {
-  return bytes < MiB ? `${bytes} B` : `${(bytes / MiB).toFixed(1)} MiB`;
 }
