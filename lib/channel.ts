@@ -1,6 +1,7 @@
 import { hexlify, randomBytes } from "ethers";
 import { sessionOf, type TaskContractor } from "./contractor.ts";
 import { type Gathered, gather, type SourceFailure } from "./gather.ts";
+import { type ComplementaryHandler, withHandler } from "./handler.ts";
 import { accountOf, accountsOf, checkCount, checkTag, totalOf, usage } from "./options.ts";
 import { WaybillError } from "./protocol/errors.ts";
 import type { Address, Hex } from "./protocol/hex.ts";
@@ -35,6 +36,13 @@ interface SendCommon {
   readonly signal?: AbortSignal;
   /** Bytes of a part, at least what the store takes; by default 8 MiB, more for large payloads. Only a new transfer heeds it. */
   readonly partSize?: number;
+  /**
+   * Gets, while the call runs, the task's messages and roster changes, and first those that nobody has had; one at a time,
+   * in order. Notices and receipts go on beside it, so it may itself send and receive. What it throws ends the call, which
+   * rejects with that same error; a payload whose receipt is out by then goes to the next call. The call does not wait for
+   * a handler that is still busy when all else is done: an error after that is an unhandled rejection.
+   */
+  readonly complementaryHandler?: ComplementaryHandler;
   /** After every part. What a callback throws ends the call. */
   readonly onProgress?: (progress: Progress) => void;
   /** When a notice is accepted or joined, before anybody has answered. */
@@ -75,6 +83,13 @@ interface ReceiveCommon {
    * the notice's deadline. Default 10 minutes, and for the fetching as much again and a second per MiB. 0 is 29 days.
    */
   readonly timeout?: number;
+  /**
+   * Gets, while the call runs, the task's messages and roster changes, and first those that nobody has had; one at a time,
+   * in order. Notices and receipts go on beside it, so it may itself send and receive. What it throws ends the call, which
+   * rejects with that same error; a payload whose receipt is out by then goes to the next call. The call does not wait for
+   * a handler that is still busy when all else is done: an error after that is an unhandled rejection.
+   */
+  readonly complementaryHandler?: ComplementaryHandler;
   /** Ends the call with ABORTED. A payload that was verified already goes to the next call for its source (and tag). */
   readonly signal?: AbortSignal;
 }
@@ -169,7 +184,9 @@ export class SharedFileDataChannel {
     const target = await targetOf(to, { force: options.force });
     const { session, ...order } = await this.#receiving(options, sources);
     const waitForReceipt = receipt === "standing";
-    const { sender, payload } = await receive(session, { ...order, target, waitForReceipt, onProgress });
+    const { sender, payload } = await withHandler(session, handlerOf(options), (signal) =>
+      receive(session, { ...order, target, waitForReceipt, signal, onProgress }),
+    );
     return [written[sources.indexOf(sender)]!, payload];
   }
 
@@ -202,20 +219,28 @@ export class SharedFileDataChannel {
     await targetOf(to, { force });
     const written = new Map(sources.map((account, i) => [account, sourceList[i]!]));
     const { session, ...order } = await this.#receiving(options, sources);
-    const gathered = await gather(session, {
+    const collection = {
       ...order,
       targetFor: () => targetOf(to, { force }),
       atLeast: atLeast ?? null,
       graceAfter,
-      onProgress: onProgress && ((source, progress) => onProgress({ ...progress, source: written.get(source)! })),
-      onFailure: onFailure && ((source, reason, error) => onFailure({ source: written.get(source)!, reason, error })),
-    });
+      onProgress:
+        onProgress &&
+        ((source: Address, progress: Progress) => onProgress({ ...progress, source: written.get(source)! })),
+      onFailure:
+        onFailure &&
+        ((source: Address, reason: SourceFailure, error: WaybillError) =>
+          onFailure({ source: written.get(source)!, reason, error })),
+    };
+    const gathered = await withHandler(session, handlerOf(options), (signal) =>
+      gather(session, { ...collection, signal }),
+    );
     return concludeGathering(gathered, written, ensureAllSucc);
   }
 
   /** What both receiving calls check and work out. */
   async #receiving(options: ReceiveCommon, sources: readonly Address[]) {
-    const { to = "bytes", tag, signal } = options;
+    const { to = "bytes", tag } = options;
     checkCount("maxBytes", options.maxBytes, 0);
     const time = totalOf({ timeout: options.timeout });
     const transfer: Hex | null = tag === undefined ? null : transferId(checkTag(tag));
@@ -223,7 +248,7 @@ export class SharedFileDataChannel {
     checkSelf(session, options.receiver, "receiver");
     if (sources.includes(session.account)) throw usage("You can't receive from yourself.");
     const maxBytes = options.maxBytes ?? (to === "bytes" ? MAX_BYTES_IN_MEMORY : Number.POSITIVE_INFINITY);
-    return { session, sources, transfer, time, maxBytes, signal };
+    return { session, sources, transfer, time, maxBytes };
   }
 
   async #send(options: BatchSendOptions): Promise<string[]> {
@@ -232,7 +257,7 @@ export class SharedFileDataChannel {
     const tag = checkTag(options.tag ?? hexlify(randomBytes(16)));
     const time = totalOf({ connectionTimeout: options.connectionTimeout, timeout: options.timeout });
     checkCount("partSize", options.partSize, 1);
-    const { partSize, signal, onProgress, onNotice, onReceipt } = options;
+    const { partSize, onProgress, onNotice, onReceipt } = options;
     const source = await sourceOf(options.dataStream);
     const session = await sessionOf(this.#contractor);
     checkSelf(session, options.source, "source");
@@ -241,8 +266,10 @@ export class SharedFileDataChannel {
       onReceipt &&
       ((event: ReceiptEvent & { recipient: Address }) =>
         onReceipt({ ...event, recipient: written.get(event.recipient)! }));
-    const order = { recipients, source, tag, time, partSize, signal, onProgress, onNotice, onReceipt: tell };
-    return conclude(await send(session, order), written, options.ensureAllSucc ?? false);
+    const idOf = (account: Address): string => written.get(account)!;
+    const order = { recipients, idOf, source, tag, time, partSize, onProgress, onNotice, onReceipt: tell };
+    const sent = await withHandler(session, handlerOf(options), (signal) => send(session, { ...order, signal }));
+    return conclude(sent, written, options.ensureAllSucc ?? false);
   }
 }
 
@@ -267,6 +294,11 @@ function concludeGathering(
   throw new WaybillError("NOT_ALL_RECEIVED", `Not all payloads have come: ${list.join(", ")}.`, {
     details: { received: payloads, failed: missing },
   });
+}
+
+function handlerOf({ complementaryHandler: handler, signal }: SendCommon | ReceiveCommon) {
+  if (handler !== undefined && typeof handler !== "function") throw usage("complementaryHandler must be a function.");
+  return { handler, signal };
 }
 
 function checkSelf(session: Session, account: string | undefined, name: string): void {

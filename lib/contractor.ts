@@ -1,20 +1,12 @@
-import {
-  decodeBytes32String,
-  encodeBytes32String,
-  getBytes,
-  hexlify,
-  randomBytes,
-  type Signer,
-  toUtf8Bytes,
-  toUtf8String,
-} from "ethers";
-import type { Member, News, NoticeRecord } from "./chain/ledger.ts";
-import { accountsOf, checkTask, usage } from "./options.ts";
+import { hexlify, randomBytes, type Signer } from "ethers";
+import type { Member, NoticeRecord } from "./chain/ledger.ts";
+import { type BodyOf, encodeBody, encodeKind, type MessageKinds, readNews, type TaskNews } from "./messages.ts";
+import { accountsOf, checkCount, checkTask, usage } from "./options.ts";
 import { pagesOf } from "./pages.ts";
 import { type Deployment, deploymentSchema } from "./protocol/deployment.ts";
 import { WaybillError } from "./protocol/errors.ts";
 import { type Address, type Hex, toHex } from "./protocol/hex.ts";
-import { MAX_MEMBERS, MAX_MESSAGE } from "./protocol/limits.ts";
+import { MAX_MEMBERS } from "./protocol/limits.ts";
 import {
   EVERYONE,
   type Message,
@@ -24,7 +16,7 @@ import {
   statementId,
   taskId,
 } from "./protocol/statements.ts";
-import { Session } from "./session.ts";
+import { Session, type SessionOptions } from "./session.ts";
 import { limit, pause } from "./waiting.ts";
 
 /** Where and as whom to take part in a task. */
@@ -37,10 +29,18 @@ export interface ContractorOptions {
   readonly deployment: Deployment;
   /** Used for requests to the functions instead of the global `fetch`. */
   readonly fetch?: typeof fetch;
+  /**
+   * A folder that keeps the reading position, a file for each chain, contract, task and account; made if it isn't there.
+   * A process that is started again goes on where the last one was done: it gets every event at least once. For Node only,
+   * and for one process of an account at a time. Without it the position is the newest event when the contractor is made.
+   */
+  readonly stateDir?: string;
+  /** Where to begin reading instead: after the event with this `seq`; 0 is the task's whole history. */
+  readonly from?: number;
 }
 
 /** A task to be opened. */
-export interface OpenOptions extends Omit<ContractorOptions, "task"> {
+export interface OpenOptions extends Omit<ContractorOptions, "task" | "from"> {
   /** The accounts to enrol, 1 to 256. The owner is a member only if it is among them. */
   readonly members: readonly string[];
   /** 32 bytes in hex; random by default. The same owner and salt are the same task. */
@@ -48,34 +48,16 @@ export interface OpenOptions extends Omit<ContractorOptions, "task"> {
 }
 
 /** A message to be posted. */
-export interface PostOptions {
+export interface PostOptions<Kind extends string = string> {
   /** A short name, at most 31 bytes of UTF-8, such as "start_round". */
-  readonly kind: string;
-  /** A JSON value; at most 4 KiB as UTF-8. */
-  readonly body: unknown;
+  readonly kind: Kind;
+  /** A JSON value; at most 4 KiB as UTF-8. What `MessageKinds` says of its kind, if that is registered there. */
+  readonly body: BodyOf<Kind>;
   /** The members that it is for; everyone when left out. */
   readonly targets?: readonly string[];
   /** Ends the waiting, not the message. */
   readonly signal?: AbortSignal;
 }
-
-/** What `events` gives: a message for this member or everyone, or a change of the roster. */
-export type TaskNews =
-  | {
-      readonly type: "message";
-      readonly sender: Address;
-      readonly kind: string;
-      /** The JSON value, or undefined when the sender wrote none; `payload` has its bytes. */
-      readonly body: unknown;
-      readonly payload: Uint8Array;
-      readonly transaction: Hex;
-    }
-  | {
-      readonly type: "roster";
-      readonly change: "opened" | "admitted" | "expelled";
-      readonly members: readonly Address[];
-      readonly transaction: Hex;
-    };
 
 /** How a notice stands on the chain. */
 export interface NoticeStatus {
@@ -100,6 +82,8 @@ export interface NoticeStatus {
 const MESSAGE_LIFE = 600;
 /** How long a roster change, which has no deadline, is waited for. In milliseconds. */
 const ROSTER_WAIT_MS = 300_000;
+/** The `seq` of a task's first event. */
+const OPENING = 1;
 /** How often an opening is looked for. */
 const OPENING_LOOK_MS = { least: 200, most: 2_000 };
 
@@ -123,16 +107,25 @@ export function sessionOf(contractor: TaskContractor): Promise<Session> {
 export class TaskContractor {
   /** The task's id, lower-case. */
   readonly task: Hex;
-  readonly #options: { task: Hex; signer: Signer; deployment: Deployment; fetch?: typeof fetch | undefined };
+  readonly #options: SessionOptions;
   #session: Promise<Session> | null = null;
   #closed = false;
 
-  /** @throws WaybillError USAGE when the task's id or the deployment is malformed. Touches no network. */
+  /**
+   * Begins to read its position in the task's events. That this fails ends nothing: the next call tries again.
+   * @throws WaybillError USAGE when the task's id or the deployment is malformed.
+   */
   constructor(options: ContractorOptions) {
-    const { signer, fetch } = options;
+    const { signer, fetch, stateDir, from } = options;
     this.task = checkTask(options.task);
-    this.#options = { task: this.task, signer, deployment: readDeployment(options.deployment), fetch };
+    checkCount("from", from, 0);
+    const deployment = readDeployment(options.deployment);
+    this.#options = { task: this.task, signer, deployment, fetch, stateDir, from };
     sessions.set(this, () => this.#start());
+    this.#start().then(
+      (session) => session.begin(),
+      () => {},
+    );
   }
 
   /**
@@ -148,8 +141,11 @@ export class TaskContractor {
       throw usage(`A task opens with at most ${MAX_MEMBERS} members. Admit the others.`);
     const salt = checkSalt(options.salt ?? hexlify(randomBytes(32)));
     const owner = toHex((await signer.getAddress()).toLowerCase());
-    const contractor = new TaskContractor({ task: taskId(owner, salt), signer, deployment, ...(fetch && { fetch }) });
+    const more = { ...(fetch && { fetch }), ...(options.stateDir !== undefined && { stateDir: options.stateDir }) };
+    const contractor = new TaskContractor({ task: taskId(owner, salt), signer, deployment, ...more });
     const session = await contractor.#start();
+    // Of a task that isn't there yet everything after the opening is news.
+    if (!(await session.sync().catch(unlessUnknown))) session.news.begin(OPENING);
     const open: Open = { kind: "open", owner, salt, members };
     await session.api.openTask(await signStatement(signer, deployment, open));
     await untilOpened(session);
@@ -195,6 +191,10 @@ export class TaskContractor {
    * in tasks of more than 104 members.
    * @throws WaybillError REFUSED_STATEMENT with its reason.
    */
+  post<Kind extends keyof MessageKinds>(
+    options: Omit<PostOptions, "body"> & { readonly kind: Kind; readonly body: MessageKinds[Kind] },
+  ): Promise<Hex[]>;
+  post<Kind extends string>(options: PostOptions<Kind>): Promise<Hex[]>;
   async post(options: PostOptions): Promise<Hex[]> {
     const payload = encodeBody(options.body);
     const name = encodeKind(options.kind);
@@ -211,8 +211,9 @@ export class TaskContractor {
   }
 
   /**
-   * Messages to this member or to everyone, and roster changes, each once, in the chain's order, beginning with the first
-   * after this contractor's first call. Several readers share them.
+   * Messages to this member or to everyone, and roster changes, each once, in the chain's order, beginning after this
+   * contractor's position. Several readers share them; while a call with a `complementaryHandler` runs, that one gets them.
+   * An event is done with when its reader asks for the next one or leaves.
    * @param options.timeout Milliseconds without an event after which it ends; by default it goes on.
    * @throws the signal's reason.
    */
@@ -222,15 +223,19 @@ export class TaskContractor {
     const over = {};
     for (;;) {
       const wait = limit(options.timeout ?? Number.POSITIVE_INFINITY, options.signal, () => over);
-      const news = await session.follower
-        .until(() => session.takeNews(), { signal: wait.signal })
+      const found = await session.follower
+        .until(() => session.news.take(), { signal: wait.signal })
         .catch((error: unknown) => {
           if (error === over) return null;
           throw error;
         })
         .finally(wait.clear);
-      if (news === null) return;
-      yield readNews(news);
+      if (found === null) return;
+      try {
+        yield readNews(found.news);
+      } finally {
+        found.done(); // the reader is back for more, or leaves
+      }
     }
   }
 
@@ -251,7 +256,7 @@ export class TaskContractor {
   async close(): Promise<void> {
     this.#closed = true;
     const session = await this.#session?.catch(() => null);
-    session?.close();
+    await session?.close();
   }
 
   #start(): Promise<Session> {
@@ -317,16 +322,17 @@ async function untilOpened(session: Session): Promise<void> {
   const wait = limit(ROSTER_WAIT_MS, undefined, late);
   try {
     for (;;) {
-      const opened = await session.sync(wait.signal).catch((error: unknown) => {
-        if (error instanceof WaybillError && error.code === "UNKNOWN_TASK") return null;
-        throw error;
-      });
-      if (opened) return;
+      if (await session.sync(wait.signal).catch(unlessUnknown)) return;
       await pause(Math.min(OPENING_LOOK_MS.most, Math.max(OPENING_LOOK_MS.least, blockTime / 4)), wait.signal);
     }
   } finally {
     wait.clear();
   }
+}
+
+function unlessUnknown(error: unknown): null {
+  if (error instanceof WaybillError && error.code === "UNKNOWN_TASK") return null;
+  throw error;
 }
 
 /** For whom a message is: one bitmap per page, or the one for everyone. */
@@ -338,52 +344,6 @@ function audiences(session: Session, targets: readonly Address[] | undefined): {
     return member;
   });
   return pagesOf(members).map(({ page, recipients }) => ({ page, recipients }));
-}
-
-function encodeKind(kind: unknown): Hex {
-  const fits = typeof kind === "string" && kind.length > 0 && toUtf8Bytes(kind).length <= 31;
-  if (!fits) throw usage("A message's kind is a name of 1 to 31 bytes.");
-  return encodeBytes32String(kind) as Hex;
-}
-
-function encodeBody(body: unknown): Hex {
-  const text = JSON.stringify(body);
-  if (text === undefined) throw usage("A message's body must be a JSON value.");
-  const payload = toUtf8Bytes(text);
-  if (payload.length > MAX_MESSAGE)
-    throw usage(`A message's body is at most ${MAX_MESSAGE} bytes. Send it as a transfer.`);
-  return toHex(payload);
-}
-
-function readNews(news: News): TaskNews {
-  const { transaction } = news.place;
-  if (news.type === "roster") return { type: "roster", change: news.change, members: news.members, transaction };
-  const { sender, name, payload } = news.message;
-  return {
-    type: "message",
-    sender,
-    kind: decodeKind(name),
-    body: decodeBody(payload),
-    payload: getBytes(payload),
-    transaction,
-  };
-}
-
-/** A foreign client's name may be no text; it is shown as it is. */
-function decodeKind(name: Hex): string {
-  try {
-    return decodeBytes32String(name);
-  } catch {
-    return name;
-  }
-}
-
-function decodeBody(payload: Hex): unknown {
-  try {
-    return JSON.parse(toUtf8String(payload));
-  } catch {
-    return undefined;
-  }
 }
 
 function statusOf({ id, notice, withdrawn, place, recipients }: NoticeRecord): NoticeStatus {

@@ -14,9 +14,18 @@ export {
   type OpenOptions,
   type PostOptions,
   TaskContractor,
-  type TaskNews,
 } from "./contractor.ts";
 export type { SourceFailure } from "./gather.ts";
+export type { ComplementaryHandler } from "./handler.ts";
+export {
+  type BodyOf,
+  isMessage,
+  type MessageKinds,
+  type RosterNews,
+  type RoundBody,
+  type TaskMessage,
+  type TaskNews,
+} from "./messages.ts";
 export type { Deployment } from "./protocol/deployment.ts";
 export { type ErrorCode, type ErrorOptions, WaybillError } from "./protocol/errors.ts";
 export type { Address, Hex } from "./protocol/hex.ts";

@@ -4,6 +4,8 @@ import { Follower } from "./chain/follower.ts";
 import { Ledger, type Member, type News } from "./chain/ledger.ts";
 import { ChainReader } from "./chain/reader.ts";
 import { Inbox } from "./inbox.ts";
+import { NewsDesk } from "./news.ts";
+import type { Position } from "./position.ts";
 import type { Deployment } from "./protocol/deployment.ts";
 import { WaybillError } from "./protocol/errors.ts";
 import { type Address, type Hex, toHex } from "./protocol/hex.ts";
@@ -11,6 +13,7 @@ import type { Reason } from "./protocol/reasons.ts";
 import type { Head } from "./protocol/wire.ts";
 import { apiSource, nodeSource } from "./sources.ts";
 import { NodeTransport } from "./transfer/node-http.ts";
+import { orAbort } from "./transfer/parts.ts";
 import { limit, pause } from "./waiting.ts";
 
 export interface SessionOptions {
@@ -18,6 +21,10 @@ export interface SessionOptions {
   readonly signer: Signer;
   readonly deployment: Deployment;
   readonly fetch?: typeof fetch | undefined;
+  /** A folder that keeps the reading position. */
+  readonly stateDir?: string | undefined;
+  /** Where to begin instead: after this event. */
+  readonly from?: number | undefined;
 }
 
 /** Most statements stand within a few blocks; only those that don't are asked after, ever more rarely. */
@@ -34,15 +41,26 @@ export class Session {
   readonly follower: Follower;
   readonly transport: NodeTransport = new NodeTransport();
   readonly inbox: Inbox = new Inbox();
-  #news: News[] = [];
-  /** The event after which news counts; null until we know where the task stands. */
-  #from: number | null = null;
+  readonly news: NewsDesk;
+  readonly #position: Position | null;
+  readonly #from: number | null;
+  /** The first look at the chain, while it is under way. */
+  #first: Promise<unknown> | null = null;
 
   static async start(options: SessionOptions): Promise<Session> {
-    return new Session(options, toHex((await options.signer.getAddress()).toLowerCase()));
+    const account = toHex((await options.signer.getAddress()).toLowerCase());
+    const { stateDir, task, deployment } = options;
+    if (stateDir === undefined) return new Session(options, account, null);
+    const { Position } = await import("./position.ts");
+    const name = `${deployment.chainId}-${deployment.contract}-${task}-${account}`;
+    return new Session(options, account, await Position.open(stateDir, name));
   }
 
-  private constructor({ task, signer, deployment, fetch }: SessionOptions, account: Address) {
+  private constructor(options: SessionOptions, account: Address, position: Position | null) {
+    const { task, signer, deployment, fetch } = options;
+    this.#position = position;
+    this.#from = options.from ?? position?.seq ?? null;
+    this.news = new NewsDesk(() => position?.save(this.news.position(this.ledger.position.seq)));
     this.task = task;
     this.signer = signer;
     this.deployment = deployment;
@@ -54,24 +72,26 @@ export class Session {
       ? nodeSource(new ChainReader({ ...deployment, rpc }), deployment, task)
       : apiSource(this.api, task);
     const onNews = (news: News): void => {
-      if (news.type === "roster" || this.ledger.concerns(news.message, account)) this.#news.push(news);
+      if (news.type === "roster" || this.ledger.concerns(news.message, account)) this.news.add(news);
     };
     this.follower = new Follower({ ledger: this.ledger, source, blockTime, maxBlockAge, onNews });
   }
 
-  /** Catches up with the chain. Nothing is posted before the first time, so what our words cause is news. */
-  async sync(signal?: AbortSignal): Promise<Head> {
-    const { head, seq } = await this.follower.sync(signal);
-    if (this.#from === null) {
-      this.#from = seq;
-      this.#news = this.#news.filter((news) => news.place.seq > seq);
-    }
-    return head;
+  /** Learns in the background where the task stands. A call that comes meanwhile shares the outcome; later ones try anew. */
+  begin(): void {
+    this.#first = this.sync().finally(() => {
+      this.#first = null;
+    });
+    this.#first.catch(() => {});
   }
 
-  /** The oldest news that nobody has had. */
-  takeNews(): News | undefined {
-    return this.#from === null ? undefined : this.#news.shift();
+  /** Catches up with the chain. Nothing is posted before the first time, so what our words cause is news. */
+  async sync(signal?: AbortSignal): Promise<Head> {
+    if (this.#first) await (signal ? orAbort(this.#first, signal) : this.#first);
+    const { head, seq } = await this.follower.sync(signal);
+    this.news.begin(this.#from ?? seq);
+    await this.#position?.flush();
+    return head;
   }
 
   /** Our own place in the task. @throws WaybillError NOT_MEMBER, EXPELLED */
@@ -127,9 +147,10 @@ export class Session {
     }
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.follower.close();
     this.transport.close();
+    await this.#position?.flush();
   }
 }
 
