@@ -255,7 +255,7 @@ class Receiving {
       return delivery;
     } catch (error) {
       if (!isFinal(error)) this.#session.inbox.keep(delivery);
-      throw error;
+      throw error instanceof WaybillError && error.code === "EXPELLED" ? expelled(delivery) : error;
     }
   }
 
@@ -282,10 +282,7 @@ class Receiving {
     const { ledger, follower, account } = this.#session;
     if (delivery.notices.some((id) => this.#isVerified(id))) return true;
     const { payload, sender } = delivery;
-    if (!ledger.member(account)?.active || [...refusals.values()].includes("EXPELLED"))
-      throw new WaybillError("EXPELLED", "You were expelled before your receipt stood.", {
-        details: { payload, sender },
-      });
+    if (!ledger.member(account)?.active || [...refusals.values()].includes("EXPELLED")) throw expelled(delivery);
     const open = delivery.notices.filter((id) => {
       const record = ledger.notice(id)!;
       const over = follower.head !== null && follower.head.timestamp > record.notice.deadline;
@@ -343,6 +340,11 @@ function strange(source: Address): WaybillError {
 /** Nothing changes any more; the error carries the payload. */
 function isFinal(error: unknown): boolean {
   return error instanceof WaybillError && ["LATE", "EXPELLED", "REFUSED_STATEMENT"].includes(error.code);
+}
+
+function expelled({ payload, sender }: Delivery): WaybillError {
+  const details = { payload, sender };
+  return new WaybillError("EXPELLED", "You were expelled before your receipt stood.", { details });
 }
 
 function late({ payload, sender }: Delivery): WaybillError {
