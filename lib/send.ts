@@ -36,6 +36,8 @@ export interface NoticeEvent {
 
 export interface SendOrder {
   readonly recipients: readonly Address[];
+  /** A recipient's id as the caller wrote it. */
+  readonly idOf: (recipient: Address) => string;
   readonly source: Source;
   readonly tag: string;
   /** Milliseconds; null for the default. */
@@ -108,7 +110,7 @@ class Sending {
     const ended = signal?.aborted === true;
     if (!ended && !this.#callbackFailed) return expelledSender(error);
     await this.#withdraw();
-    return ended ? aborted(signal, { received: this.#received() }) : error;
+    return ended ? aborted(signal, { received: this.#received().map(this.#order.idOf) }) : error;
   }
 
   #checkSender(): void {
