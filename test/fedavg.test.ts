@@ -17,7 +17,7 @@ import { Random } from "../cli/demo/fedavg/random.ts";
 import { trainHere } from "../cli/demo/fedavg/reference.ts";
 import { train } from "../cli/demo/fedavg/training.ts";
 
-const WORLD = { seed: 1, width: 5, classes: 3, clouds: 2, noise: 0.5 };
+const WORLD = { seed: 1, width: 12, classes: 3, styles: 2, favourites: 3, length: 6, share: 0.9 };
 const SHAPE = [WORLD.width, 7, 6, WORLD.classes];
 const even = [1, 1, 1];
 

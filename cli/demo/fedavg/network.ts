@@ -112,7 +112,7 @@ function forward(
   for (let j = 0; j < outputs; j++) y[j] = all[biases + j]!;
   for (let i = 0; i < inputs; i++) {
     const value = x[i]!;
-    if (value === 0) continue; // ReLU leaves many of them
+    if (value === 0) continue; // words that aren't there, units that ReLU turned off
     const row = weights + i * outputs;
     for (let j = 0; j < outputs; j++) y[j]! += value * all[row + j]!;
   }

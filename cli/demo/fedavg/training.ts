@@ -25,10 +25,11 @@ export async function train(
   const { shape, epochs, batch, rate } = recipe;
   const network = new Network(shape, start.slice());
   const random = new Random(seed);
+  const gradient = new Float64Array(start.length);
   for (let epoch = 0; epoch < epochs; epoch++) {
     const order = random.order(samples.count);
     for (let at = 0; at < order.length; at += batch) {
-      step(network, samples, order.subarray(at, at + batch), rate);
+      step(network, samples, order.subarray(at, at + batch), rate, gradient);
       await setImmediate();
       signal?.throwIfAborted();
     }
@@ -36,9 +37,9 @@ export async function train(
   return network.parameters;
 }
 
-function step(network: Network, samples: Samples, batch: Uint32Array, rate: number): void {
+function step(network: Network, samples: Samples, batch: Uint32Array, rate: number, gradient: Float64Array): void {
   const { parameters } = network;
-  const gradient = new Float64Array(parameters.length);
+  gradient.fill(0);
   for (const sample of batch) network.learn(samples, sample, gradient);
   const scale = rate / batch.length;
   for (let i = 0; i < parameters.length; i++) parameters[i]! -= scale * gradient[i]!;
