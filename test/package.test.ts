@@ -109,7 +109,18 @@ describe("the packed package", () => {
 describe("a TypeScript consumer of the packed package", () => {
   const program = `
 import { Wallet } from "ethers";
-import { type Deployment, SharedFileDataChannel, TaskContractor, WaybillError } from "waybill";
+import { type Deployment, isMessage, SharedFileDataChannel, TaskContractor, type TaskNews, WaybillError } from "waybill";
+
+declare module "waybill" {
+  interface MessageKinds {
+    evaluated: { round: number; accuracy: number };
+  }
+}
+export const accuracyOf = (news: TaskNews): number | null => (isMessage(news, "evaluated") ? news.body.accuracy : null);
+export const evaluated = (contractor: TaskContractor, body: { round: number; accuracy: number }): Promise<unknown> =>
+  contractor.post({ kind: "evaluated", body });
+// @ts-expect-error an accuracy belongs to it
+export const halfEvaluated = (contractor: TaskContractor) => contractor.post({ kind: "evaluated", body: { round: 1 } });
 
 export async function exchange(deployment: Deployment, task: string, peer: string): Promise<Uint8Array> {
   const contractor = new TaskContractor({ task, signer: Wallet.createRandom(), deployment });
@@ -132,6 +143,16 @@ export const wrong = (channel: SharedFileDataChannel) => channel.sendStream({ ta
 export const unknown = (error: WaybillError) => error.code === "NO_SUCH_CODE";
 `;
 
+  const consuming = async (): Promise<string> => {
+    const readme = await readFile(join(ROOT, "README.md"), "utf8");
+    return `${program}
+type Given = Record<"task" | "target" | "source" | "tag" | "a" | "b" | "c", string> & { signer: Wallet; deployment: Deployment };
+export async function fromTheReadme({ task, target, source, tag, a, b, c, signer, deployment }: Given, dataStream: Blob) {
+${/```ts\n(.*?)```/s.exec(readme)?.[1]}
+}
+`;
+  };
+
   it.each([
     ["nodenext", { module: "nodenext", lib: ["es2023"], types: ["node"] }],
     ["bundler", { module: "esnext", moduleResolution: "bundler", lib: ["es2023", "dom", "dom.iterable"], types: [] }],
@@ -142,7 +163,7 @@ export const unknown = (error: WaybillError) => error.code === "NO_SUCH_CODE";
       strict: true,
       noEmit: true,
     };
-    await writeFile(join(consumer.dir, "exchange.ts"), program);
+    await writeFile(join(consumer.dir, "exchange.ts"), await consuming());
     const config = `tsconfig.${name}.json`;
     await writeFile(join(consumer.dir, config), JSON.stringify({ compilerOptions, files: ["exchange.ts"] }));
     const { code, stdout } = await run(tool("tsc"), ["-p", config], consumer.dir);
