@@ -16,7 +16,7 @@ import {
   statementId,
   taskId,
 } from "./protocol/statements.ts";
-import { Session, type SessionOptions } from "./session.ts";
+import { refused, Session, type SessionOptions } from "./session.ts";
 import { limit, pause } from "./waiting.ts";
 
 /** Where and as whom to take part in a task. */
@@ -277,8 +277,13 @@ export class TaskContractor {
     if (ledger.owner !== account) throw new WaybillError("NOT_OWNER", "Only the task's owner changes its roster.");
     const change: RosterChange = { kind, task: this.task, members, roster: ledger.roster };
     await session.api.changeRoster(await signStatement(session.signer, session.deployment, change));
-    const probe = (): true | undefined => (ledger.roster > change.roster ? true : undefined);
-    await session.stands(statementId(change, account), probe, { ms: ROSTER_WAIT_MS });
+    const id = statementId(change, account);
+    const probe = (): true | undefined => {
+      const standing = ledger.rosterChange(change.roster);
+      if (standing !== null && standing !== id) throw refused("STALE_ROSTER"); // another one came first
+      return standing === id ? true : undefined;
+    };
+    await session.stands(id, probe, { ms: ROSTER_WAIT_MS });
   }
 
   async #postOne(session: Session, message: Message, signal: AbortSignal | undefined): Promise<Hex> {

@@ -93,6 +93,8 @@ export class Ledger {
   readonly #notices = new Map<Hex, MutableNotice>();
   readonly #transfers = new Map<string, NoticeRecord[]>();
   readonly #messages = new Set<Hex>();
+  /** The Admit or Expel that each version of the roster was changed by. */
+  readonly #changes = new Map<number, Hex>();
   #owner: Address | null = null;
   #roster = 0;
   #position = { seq: 0, block: 0 };
@@ -140,6 +142,11 @@ export class Ledger {
   /** The proved notices of one payload, oldest first. */
   noticesOf(sender: Address, transfer: Hex): readonly NoticeRecord[] {
     return this.#transfers.get(`${sender}/${transfer}`) ?? [];
+  }
+
+  /** The id of the statement that changed the roster of this version, or null if none has yet. */
+  rosterChange(version: number): Hex | null {
+    return this.#changes.get(version) ?? null;
   }
 
   /** Whether a message stands on the chain. */
@@ -210,6 +217,7 @@ export class Ledger {
     if (event.roster !== this.#roster) throw forged(event, `the roster is at version ${this.#roster}`);
     if (!this.#isSigned(change, this.#owner!, event.signature))
       throw forged(event, "the task's owner did not sign it with its key");
+    this.#changes.set(this.#roster, statementId(change, this.#owner!));
     this.#roster += 1;
     if (kind === "admit") this.#enroll(event.members);
     else for (const account of event.members) this.#active.delete(account);
