@@ -1,17 +1,18 @@
 import { hexlify, randomBytes } from "ethers";
-import { sessionOf, type TaskContractor } from "./contractor.ts";
+import { type NoticeStatus, sessionOf, type TaskContractor } from "./contractor.ts";
 import { type Gathered, gather, type SourceFailure } from "./gather.ts";
 import { type ComplementaryHandler, withHandler } from "./handler.ts";
-import { accountOf, accountsOf, checkCount, checkTag, totalOf, usage } from "./options.ts";
+import { accountOf, accountsOf, checkCount, checkNotice, checkTag, totalOf, usage } from "./options.ts";
 import { WaybillError } from "./protocol/errors.ts";
 import type { Address, Hex } from "./protocol/hex.ts";
+import type { Manifest } from "./protocol/manifest.ts";
 import { transferId } from "./protocol/statements.ts";
 import { receive } from "./receive.ts";
 import { type Failure, type NoticeEvent, type ReceiptEvent, type SendResult, send } from "./send.ts";
 import type { Session } from "./session.ts";
 import type { Progress } from "./transfer/parts.ts";
 import { type Payload, sourceOf } from "./transfer/source.ts";
-import { type Destination, MAX_BYTES_IN_MEMORY, targetOf } from "./transfer/target.ts";
+import { type Destination, MAX_BYTES_IN_MEMORY, type Received, targetOf } from "./transfer/target.ts";
 
 /** What all sending calls take. */
 interface SendCommon {
@@ -70,14 +71,21 @@ interface ReceiveCommon {
   /** Only the transfer with this name; by default the oldest open notice of a listed source. */
   readonly tag?: string;
   /**
-   * Where the payload goes: "bytes" (default), `{ path }`, or `{ dir }`, which makes a file `<sender>-<tag>` there. A file
-   * appears whole, fsynced and verified, or not at all. One that is there already and is the payload counts as received.
+   * Where the payload goes: "bytes" (default), `{ path }`, `{ dir }`, which makes a file `<sender>-<tag>` there, or
+   * "stream", which gives nothing before all is verified. A file appears whole, fsynced and verified, or not at all. One that
+   * is there already and is the payload counts as received.
    */
   readonly to?: Destination;
   /** Overwrite an existing file. Default false. */
   readonly force?: boolean;
-  /** Larger payloads are answered TOO_LARGE. Default 1 GiB for bytes, no limit for files. */
+  /** Larger payloads are answered TOO_LARGE. Default 1 GiB for bytes, no limit for files and streams. */
   readonly maxBytes?: number;
+  /**
+   * Asked before a payload is fetched: its manifest (tag, size, content type, the parts' digests), and who sends it. False:
+   * the sender is told REFUSED, and the call throws it (in a batch, the source has failed). What it throws ends the call; the
+   * notice stays open.
+   */
+  readonly accept?: (manifest: Manifest, sender: string) => boolean | Promise<boolean>;
   /**
    * Milliseconds for the notice to come and the payload to be fetched; the receipt's standing is waited for beyond it, until
    * the notice's deadline. Default 10 minutes, and for the fetching as much again and a second per MiB. 0 is 29 days.
@@ -97,7 +105,12 @@ interface ReceiveCommon {
 /** How to receive one payload. */
 export interface ReceiveOptions extends ReceiveCommon {
   /** The member, or the members, from whom a payload is accepted. Others' notices stay for other calls. */
-  readonly source: string | readonly string[];
+  readonly source?: string | readonly string[];
+  /**
+   * Only this notice, which stands on the chain. Then `source` may be left out, and a payload that this member has verified
+   * already, in this process or another, is read once more as long as the store keeps it (GONE after that).
+   */
+  readonly notice?: string;
   /** "sent": resolve as soon as the receipt is handed over, without waiting for the chain. Default "standing". */
   readonly receipt?: "standing" | "sent";
   /** After every part that was verified. What it throws ends the call. */
@@ -108,7 +121,7 @@ export interface ReceiveOptions extends ReceiveCommon {
 export interface BatchReceiveOptions extends ReceiveCommon {
   /** The members, each with a payload of its own. Others' notices stay for other calls. */
   readonly sourceList: readonly string[];
-  /** Where the payloads go: "bytes" (default) or `{ dir }`, which gets a file `<sender>-<tag>` of each. */
+  /** Where the payloads go: "bytes" (default), `{ dir }`, which gets a file `<sender>-<tag>` of each, or "stream". */
   readonly to?: Exclude<Destination, { readonly path: string }>;
   /**
    * Throw NOT_ALL_RECEIVED when a source has failed, once all have delivered or failed. Default false: what arrived is the
@@ -169,25 +182,31 @@ export class SharedFileDataChannel {
 
   /**
    * Waits for a payload and verifies every part of it against the manifest that its sender signed on the chain.
-   * @returns the sender's id as written, and the payload: bytes, or the file's absolute path; once the receipt stands.
+   * @returns the sender's id as written (in lower case if it wasn't), and the payload: bytes, the file's absolute path, or a
+   * stream; once the receipt stands.
    * @throws WaybillError TIMEOUT; LATE (with `details.payload`) when the deadline or a withdrawal came before the receipt;
-   * CORRUPT and TOO_LARGE, which the sender is told; CONFLICT and GONE when the stored payload was replaced or deleted;
+   * CORRUPT, TOO_LARGE and REFUSED, which the sender is told; NOT_MEMBER also when every source was expelled; with `notice`
+   * UNKNOWN_NOTICE, NOT_RECIPIENT and GONE; CONFLICT and GONE when the stored payload was replaced or deleted;
    * TARGET_EXISTS, TARGET_UNWRITABLE, NO_SPACE, after which the notice is still open.
    */
   receiveStream(options: ReceiveOptions & { readonly to?: "bytes" }): Promise<[string, Uint8Array]>;
-  receiveStream(options: ReceiveOptions & { readonly to: Exclude<Destination, "bytes"> }): Promise<[string, string]>;
-  async receiveStream(options: ReceiveOptions): Promise<[string, Uint8Array | string]> {
+  receiveStream(
+    options: ReceiveOptions & { readonly to: Exclude<Destination, "bytes" | "stream"> },
+  ): Promise<[string, string]>;
+  receiveStream(options: ReceiveOptions & { readonly to: "stream" }): Promise<[string, ReadableStream<Uint8Array>]>;
+  async receiveStream(options: ReceiveOptions): Promise<[string, Received]> {
     const { to = "bytes", onProgress, receipt = "standing" } = options;
+    const notice = options.notice === undefined ? undefined : checkNotice(options.notice);
     const written = typeof options.source === "string" ? [options.source] : options.source;
-    const sources = accountsOf(written, "source");
+    const sources = notice && written === undefined ? [] : accountsOf(written, "source");
     if (receipt !== "standing" && receipt !== "sent") throw usage('receipt must be "standing" or "sent".');
     const target = await targetOf(to, { force: options.force });
-    const { session, ...order } = await this.#receiving(options, sources);
+    const { session, ...order } = await this.#receiving(options, sources, written ?? []);
     const waitForReceipt = receipt === "standing";
     const { sender, payload } = await withHandler(session, handlerOf(options), (signal) =>
-      receive(session, { ...order, target, waitForReceipt, signal, onProgress }),
+      receive(session, { ...order, notice, target, waitForReceipt, signal, onProgress }),
     );
-    return [written[sources.indexOf(sender)]!, payload];
+    return [written?.[sources.indexOf(sender)] ?? sender, payload];
   }
 
   /**
@@ -202,7 +221,10 @@ export class SharedFileDataChannel {
   batchReceiveStream(
     options: BatchReceiveOptions & { readonly to: { readonly dir: string } },
   ): Promise<Map<string, string>>;
-  async batchReceiveStream(options: BatchReceiveOptions): Promise<Map<string, Uint8Array | string>> {
+  batchReceiveStream(
+    options: BatchReceiveOptions & { readonly to: "stream" },
+  ): Promise<Map<string, ReadableStream<Uint8Array>>>;
+  async batchReceiveStream(options: BatchReceiveOptions): Promise<Map<string, Received>> {
     const {
       to = "bytes",
       sourceList,
@@ -218,7 +240,7 @@ export class SharedFileDataChannel {
     if (typeof to === "object" && "path" in to) throw usage("Several payloads don't go into one file. Name a { dir }.");
     await targetOf(to, { force });
     const written = new Map(sources.map((account, i) => [account, sourceList[i]!]));
-    const { session, ...order } = await this.#receiving(options, sources);
+    const { session, ...order } = await this.#receiving(options, sources, sourceList);
     const collection = {
       ...order,
       targetFor: () => targetOf(to, { force }),
@@ -239,7 +261,7 @@ export class SharedFileDataChannel {
   }
 
   /** What both receiving calls check and work out. */
-  async #receiving(options: ReceiveCommon, sources: readonly Address[]) {
+  async #receiving(options: ReceiveCommon, sources: readonly Address[], written: readonly string[]) {
     const { to = "bytes", tag } = options;
     checkCount("maxBytes", options.maxBytes, 0);
     const time = totalOf({ timeout: options.timeout });
@@ -248,7 +270,23 @@ export class SharedFileDataChannel {
     checkSelf(session, options.receiver, "receiver");
     if (sources.includes(session.account)) throw usage("You can't receive from yourself.");
     const maxBytes = options.maxBytes ?? (to === "bytes" ? MAX_BYTES_IN_MEMORY : Number.POSITIVE_INFINITY);
-    return { session, sources, transfer, time, maxBytes };
+    return {
+      session,
+      sources,
+      transfer,
+      place: placeOf(to),
+      time,
+      maxBytes,
+      accept: acceptOf(options, sources, written),
+    };
+  }
+
+  /**
+   * How a notice of the task stands on the chain: who has verified it, who answered what, who is outstanding.
+   * @throws WaybillError UNKNOWN_NOTICE when it does not stand there, or not yet.
+   */
+  status(notice: string): Promise<NoticeStatus> {
+    return this.#contractor.status(notice);
   }
 
   async #send(options: BatchSendOptions): Promise<string[]> {
@@ -273,6 +311,17 @@ export class SharedFileDataChannel {
   }
 }
 
+function placeOf(to: Destination): string {
+  return typeof to === "string" ? to : JSON.stringify(to);
+}
+
+function acceptOf({ accept }: ReceiveCommon, sources: readonly Address[], written: readonly string[]) {
+  if (accept !== undefined && typeof accept !== "function") throw usage("accept must be a function.");
+  return (
+    accept && ((manifest: Manifest, sender: Address) => accept(manifest, written[sources.indexOf(sender)] ?? sender))
+  );
+}
+
 function checkEarly({ ensureAllSucc, atLeast, graceAfter, sourceList }: BatchReceiveOptions): void {
   checkCount("atLeast", atLeast, 1);
   checkCount("graceAfter", graceAfter, 0);
@@ -286,7 +335,7 @@ function concludeGathering(
   { received, failed }: Gathered,
   written: ReadonlyMap<Address, string>,
   ensureAllSucc: boolean,
-): Map<string, Uint8Array | string> {
+): Map<string, Received> {
   const payloads = new Map([...received].map(([account, payload]) => [written.get(account)!, payload]));
   if (!ensureAllSucc || failed.size === 0) return payloads;
   const missing = Object.fromEntries([...failed].map(([account, reason]) => [written.get(account)!, reason]));

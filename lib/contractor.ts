@@ -1,7 +1,7 @@
 import { hexlify, randomBytes, type Signer } from "ethers";
 import type { Member, NoticeRecord } from "./chain/ledger.ts";
 import { type BodyOf, encodeBody, encodeKind, type MessageKinds, readNews, type TaskNews } from "./messages.ts";
-import { accountsOf, checkCount, checkTask, usage } from "./options.ts";
+import { accountsOf, checkCount, checkNotice, checkTask, totalOf, usage } from "./options.ts";
 import { pagesOf } from "./pages.ts";
 import { type Deployment, deploymentSchema } from "./protocol/deployment.ts";
 import { WaybillError } from "./protocol/errors.ts";
@@ -35,6 +35,11 @@ export interface ContractorOptions {
    * and for one process of an account at a time. Without it the position is the newest event when the contractor is made.
    */
   readonly stateDir?: string;
+  /**
+   * Milliseconds without a byte moving to or from the store after which a connection is given up and tried anew. Default
+   * 10,000; 0 is 29 days; less than 1,000 is USAGE.
+   */
+  readonly stallTimeout?: number;
   /** Where to begin reading instead: after the event with this `seq`; 0 is the task's whole history. */
   readonly from?: number;
 }
@@ -120,7 +125,8 @@ export class TaskContractor {
     this.task = checkTask(options.task);
     checkCount("from", from, 0);
     const deployment = readDeployment(options.deployment);
-    this.#options = { task: this.task, signer, deployment, fetch, stateDir, from };
+    const stallTimeout = totalOf({ stallTimeout: options.stallTimeout }) ?? undefined;
+    this.#options = { task: this.task, signer, deployment, fetch, stateDir, from, stallTimeout };
     sessions.set(this, () => this.#start());
     this.#start().then(
       (session) => session.begin(),
@@ -134,15 +140,14 @@ export class TaskContractor {
    * opened another task with this salt; TIMEOUT (repeat with the same salt).
    */
   static async open(options: OpenOptions): Promise<TaskContractor> {
-    const { signer, fetch } = options;
+    const { signer, members: list, salt: _salt, ...more } = options;
     const deployment = readDeployment(options.deployment);
-    const members = accountsOf(options.members, "members");
+    const members = accountsOf(list, "members");
     if (members.length > MAX_MEMBERS)
       throw usage(`A task opens with at most ${MAX_MEMBERS} members. Admit the others.`);
     const salt = checkSalt(options.salt ?? hexlify(randomBytes(32)));
     const owner = toHex((await signer.getAddress()).toLowerCase());
-    const more = { ...(fetch && { fetch }), ...(options.stateDir !== undefined && { stateDir: options.stateDir }) };
-    const contractor = new TaskContractor({ task: taskId(owner, salt), signer, deployment, ...more });
+    const contractor = new TaskContractor({ ...more, task: taskId(owner, salt), signer });
     const session = await contractor.#start();
     // Of a task that isn't there yet everything after the opening is news.
     if (!(await session.sync().catch(unlessUnknown))) session.news.begin(OPENING);
@@ -244,7 +249,7 @@ export class TaskContractor {
    * @throws WaybillError UNKNOWN_NOTICE when it does not, or not yet.
    */
   async status(notice: string): Promise<NoticeStatus> {
-    const id = checkId(notice);
+    const id = checkNotice(notice);
     const session = await this.#start();
     await session.sync();
     const record = session.ledger.notice(id);
@@ -307,11 +312,6 @@ function readDeployment(value: unknown): Deployment {
   if (parsed.success) return parsed.data;
   const where = parsed.error.issues.map((issue) => issue.path.join(".") || "itself").join(", ");
   throw usage(`The deployment is malformed (${where}). Use the deployment.json of the operator.`);
-}
-
-function checkId(id: unknown): Hex {
-  if (typeof id === "string" && /^0x[0-9a-fA-F]{64}$/.test(id)) return toHex(id);
-  throw usage("A notice's id is 0x and 64 hex digits.");
 }
 
 function checkSalt(salt: unknown): Hex {

@@ -4,13 +4,13 @@ import type { Address } from "./protocol/hex.ts";
 import { type ReceiveOrder, receiveOne } from "./receive.ts";
 import type { Session } from "./session.ts";
 import type { Progress } from "./transfer/parts.ts";
-import type { Target } from "./transfer/target.ts";
+import type { Received, Target } from "./transfer/target.ts";
 import { aborted, Gate, limit } from "./waiting.ts";
 
 export interface GatherOrder
   extends Omit<ReceiveOrder, "target" | "onProgress" | "enough" | "gate" | "waitForReceipt"> {
   /** A target of its own for each source. */
-  readonly targetFor: () => Promise<Target<Uint8Array | string>>;
+  readonly targetFor: () => Promise<Target<Received>>;
   /** End early when so many are there; null: wait for all. */
   readonly atLeast: number | null;
   /** Milliseconds that the others get after that. */
@@ -34,7 +34,7 @@ export type SourceFailure =
 
 export interface Gathered {
   /** In the order of the sources. */
-  readonly received: ReadonlyMap<Address, Delivery["payload"]>;
+  readonly received: ReadonlyMap<Address, Received>;
   readonly failed: ReadonlyMap<Address, SourceFailure>;
 }
 

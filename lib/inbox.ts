@@ -1,11 +1,13 @@
 import type { Address, Hex } from "./protocol/hex.ts";
+import type { Received } from "./transfer/target.ts";
 
 /** A payload that is verified and here. */
 export interface Delivery {
   readonly sender: Address;
   readonly transfer: Hex;
-  /** Bytes, or the path of the file. */
-  readonly payload: Uint8Array | string;
+  readonly payload: Received;
+  /** Where it is; calls that want it elsewhere fetch it anew. */
+  readonly place: string;
   /** The notices that it answers. */
   readonly notices: readonly Hex[];
 }

@@ -2,6 +2,7 @@ import { isAddress } from "ethers";
 import { WaybillError } from "./protocol/errors.ts";
 import { type Address, type Hex, toHex } from "./protocol/hex.ts";
 import { MAX_TAG, MiB } from "./protocol/limits.ts";
+import { tagText } from "./protocol/manifest.ts";
 
 // What callers may say, checked before anything is done.
 
@@ -22,6 +23,11 @@ export function checkTask(task: unknown): Hex {
   throw usage("A task's id is 0x and 64 hex digits.");
 }
 
+export function checkNotice(notice: unknown): Hex {
+  if (typeof notice === "string" && /^0x[0-9a-fA-F]{64}$/.test(notice)) return toHex(notice);
+  throw usage("A notice's id is 0x and 64 hex digits.");
+}
+
 /** An account in lower case; a mixed-case one with a wrong checksum is a typing mistake. */
 export function accountOf(account: unknown, what: string): Address {
   if (typeof account === "string" && /^0x/i.test(account) && isAddress(account)) return toHex(account.toLowerCase());
@@ -38,14 +44,10 @@ export function accountsOf(accounts: unknown, what: string): Address[] {
 }
 
 export function checkTag(tag: unknown): string {
-  const fits = typeof tag === "string" && tag.length > 0 && tag.length <= MAX_TAG && isWellFormed(tag);
-  if (!fits) throw usage(`A tag is a string of 1 to ${MAX_TAG} characters, such as "round-7/model".`);
-  return tag;
-}
-
-/** A lone surrogate has no UTF-8, and so no id. */
-function isWellFormed(text: string): boolean {
-  return !/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/.test(text);
+  const found = tagText.safeParse(tag);
+  if (!found.success)
+    throw usage(`A tag is a string of 1 to ${MAX_TAG} characters, none of them a control, such as "round-7/model".`);
+  return found.data;
 }
 
 /** Milliseconds of the times that were given, added up; null when none was. 0 is the longest. */

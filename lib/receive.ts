@@ -10,14 +10,21 @@ import { noticeId, type Receipt, signStatement, statementId, transferId } from "
 import { refused, type Session } from "./session.ts";
 import { download } from "./transfer/download.ts";
 import type { Progress } from "./transfer/parts.ts";
-import type { Target } from "./transfer/target.ts";
+import type { Received, Target } from "./transfer/target.ts";
 import { aborted, type Gate, type Limit, limit, pause } from "./waiting.ts";
 
 export interface ReceiveOrder {
+  /** With a notice there may be none, which means its sender. */
   readonly sources: readonly Address[];
   /** Null: any transfer. */
   readonly transfer: Hex | null;
-  readonly target: Target<Uint8Array | string>;
+  /** Only this notice, even if it was answered already. */
+  readonly notice?: Hex | undefined;
+  /** Says where the target is: payloads are handed on only to calls with the same. */
+  readonly place: string;
+  /** Whether a payload is wanted. */
+  readonly accept?: ((manifest: Manifest, sender: Address) => boolean | Promise<boolean>) | undefined;
+  readonly target: Target<Received>;
   /** Milliseconds; null for the default. */
   readonly time: number | null;
   readonly maxBytes: number;
@@ -97,9 +104,10 @@ class Receiving {
     const { inbox } = this.#session;
     this.#session.me();
     const kept = inbox.take(
-      ({ sender, transfer }) => this.#isWanted(sender, transfer) && inbox.claim(sender, transfer),
+      ({ sender, transfer, notices }) => this.#isWanted(sender, transfer, notices) && inbox.claim(sender, transfer),
     );
     if (kept) return kept;
+    if (this.#order.notice) return this.#named(this.#order.notice);
     for (const record of this.#session.ledger.notices()) {
       const { sender, transfer } = record.notice;
       if (!this.#isWanted(sender, transfer) || !this.#isOpen(record) || this.#passed.has(record.id)) continue;
@@ -117,9 +125,25 @@ class Receiving {
     if (!sources.some((source) => ledger.member(source)?.active)) throw strange(sources[0]!);
   }
 
-  #isWanted(sender: Address, transfer: Hex): boolean {
-    const { sources, transfer: wanted } = this.#order;
+  #isWanted(sender: Address, transfer: Hex, notices?: readonly Hex[]): boolean {
+    const { sources, transfer: wanted, notice } = this.#order;
+    if (notice && !notices?.includes(notice)) return false;
+    if (notice && sources.length === 0) return true;
     return sources.includes(sender) && (wanted === null || wanted === transfer);
+  }
+
+  /** The one notice that was asked for: open, or verified by us and read once more. */
+  #named(id: Hex): NoticeRecord | undefined {
+    const { ledger, inbox, account } = this.#session;
+    const record = ledger.notice(id);
+    if (!record?.proved) throw new WaybillError("UNKNOWN_NOTICE", "There is no such notice on the chain, or not yet.");
+    const { sender, transfer } = record.notice;
+    if (!this.#isWanted(sender, transfer, [id])) throw new WaybillError("USAGE", "The notice is not from that source.");
+    if (!record.recipients.has(account)) throw new WaybillError("NOT_RECIPIENT", "The notice is not for you.");
+    if (!this.#isVerified(id) && !this.#isOpen(record))
+      throw new WaybillError("GONE", "The notice was withdrawn or turned down, or its deadline is over.");
+    if (!this.#isVerified(id) && inbox.isAnswered(id)) return undefined; // its receipt is on its way
+    return inbox.claim(sender, transfer) ? record : undefined;
   }
 
   #isOpen(record: NoticeRecord): boolean {
@@ -146,7 +170,7 @@ class Receiving {
   async #take(found: Delivery | NoticeRecord, signal: AbortSignal): Promise<Delivery | null> {
     const { sender, transfer } = "notice" in found ? found.notice : found;
     try {
-      const delivery = "notice" in found ? await this.#deliver(found, signal) : found;
+      const delivery = "notice" in found ? await this.#deliver(found, signal) : await this.#fetchAgain(found, signal);
       return delivery && (await this.#settle(delivery));
     } finally {
       this.#session.inbox.release(sender, transfer);
@@ -157,7 +181,9 @@ class Receiving {
     const { sender, transfer } = record.notice;
     try {
       const payload = await this.#fetch(record, signal);
-      return { sender, transfer, payload, notices: this.#openLike(record).map(({ id }) => id) };
+      const notices = this.#openLike(record).map(({ id }) => id);
+      if (this.#isVerified(record.id)) notices.push(record.id);
+      return { sender, transfer, payload, place: this.#order.place, notices };
     } catch (error) {
       await this.#order.target.discard();
       if (await this.#isGone(record, error, signal)) return null;
@@ -167,22 +193,40 @@ class Receiving {
     }
   }
 
+  /** A payload that an earlier call has verified, brought to where this one wants it. If that fails, it is kept as it is. */
+  async #fetchAgain(delivery: Delivery, signal: AbortSignal): Promise<Delivery> {
+    const { place, target } = this.#order;
+    const record = delivery.notices.map((id) => this.#session.ledger.notice(id)).find((found) => found !== null);
+    if (delivery.place === place || !record) return delivery;
+    try {
+      const again = { ...delivery, place, payload: await this.#fetch(record, signal) };
+      if (delivery.payload instanceof ReadableStream) await delivery.payload.cancel();
+      return again;
+    } catch (error) {
+      await target.discard();
+      this.#session.inbox.keep(delivery);
+      throw error;
+    }
+  }
+
   /** A notice may be withdrawn while we look at it; another one may come. */
   async #isGone(record: NoticeRecord, error: unknown, signal: AbortSignal): Promise<boolean> {
-    if (!(error instanceof WaybillError) || error.code !== "GONE") return false;
+    if (!(error instanceof WaybillError) || error.code !== "GONE" || this.#order.notice) return false;
     await this.#session.sync(signal);
     if (this.#isOpen(record)) return false;
     this.#passed.add(record.id);
     return true;
   }
 
-  async #fetch(record: NoticeRecord, waiting: AbortSignal): Promise<Uint8Array | string> {
+  async #fetch(record: NoticeRecord, waiting: AbortSignal): Promise<Received> {
     const order = this.#order;
     const issued = performance.now();
     const answer = await this.#ask(record, waiting);
     const manifest = checkManifest(record, answer);
     if (manifest.size > order.maxBytes)
       throw new WaybillError("TOO_LARGE", `The payload has ${manifest.size} bytes, and maxBytes is ${order.maxBytes}.`);
+    if (order.accept && !(await order.accept(manifest, record.notice.sender)))
+      throw new WaybillError("REFUSED", "The payload was not accepted, and its sender is told so.");
     if (order.gate) return order.gate.run(() => this.#download(record, manifest, answer, issued, waiting), waiting);
     return this.#download(record, manifest, answer, issued, waiting);
   }
@@ -193,7 +237,7 @@ class Receiving {
     answer: DownloadAnswer,
     issued: number,
     waiting: AbortSignal,
-  ): Promise<Uint8Array | string> {
+  ): Promise<Received> {
     const { order, session } = { order: this.#order, session: this.#session };
     // Without a time of the caller's own, the download gets what a payload of this size is given.
     const end = order.time === null ? this.#limit(defaultTime(manifest.size), "The download took too long.") : null;

@@ -12,8 +12,9 @@ import { type Address, type Hex, toHex } from "./protocol/hex.ts";
 import type { Reason } from "./protocol/reasons.ts";
 import type { Head } from "./protocol/wire.ts";
 import { apiSource, nodeSource } from "./sources.ts";
-import { NodeTransport } from "./transfer/node-http.ts";
+import type { Transport } from "./transfer/http.ts";
 import { orAbort } from "./transfer/parts.ts";
+import { transportOf } from "./transfer/transport.ts";
 import { limit, pause } from "./waiting.ts";
 
 export interface SessionOptions {
@@ -25,6 +26,8 @@ export interface SessionOptions {
   readonly stateDir?: string | undefined;
   /** Where to begin instead: after this event. */
   readonly from?: number | undefined;
+  /** Milliseconds without a byte moving to or from the store. */
+  readonly stallTimeout?: number | undefined;
 }
 
 /** Most statements stand within a few blocks; only those that don't are asked after, ever more rarely. */
@@ -39,7 +42,7 @@ export class Session {
   readonly api: Api;
   readonly ledger: Ledger;
   readonly follower: Follower;
-  readonly transport: NodeTransport = new NodeTransport();
+  readonly transport: Transport;
   readonly inbox: Inbox = new Inbox();
   readonly news: NewsDesk;
   readonly #position: Position | null;
@@ -49,15 +52,17 @@ export class Session {
 
   static async start(options: SessionOptions): Promise<Session> {
     const account = toHex((await options.signer.getAddress()).toLowerCase());
-    const { stateDir, task, deployment } = options;
-    if (stateDir === undefined) return new Session(options, account, null);
+    const { stateDir, stallTimeout, task, deployment } = options;
+    const transport = await transportOf(stallTimeout === undefined ? {} : { stallTimeout });
+    if (stateDir === undefined) return new Session(options, account, transport, null);
     const { Position } = await import("./position.ts");
     const name = `${deployment.chainId}-${deployment.contract}-${task}-${account}`;
-    return new Session(options, account, await Position.open(stateDir, name));
+    return new Session(options, account, transport, await Position.open(stateDir, name));
   }
 
-  private constructor(options: SessionOptions, account: Address, position: Position | null) {
+  private constructor(options: SessionOptions, account: Address, transport: Transport, position: Position | null) {
     const { task, signer, deployment, fetch } = options;
+    this.transport = transport;
     this.#position = position;
     this.#from = options.from ?? position?.seq ?? null;
     this.news = new NewsDesk(() => position?.save(this.news.position(this.ledger.position.seq)));

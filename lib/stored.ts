@@ -43,11 +43,13 @@ const COMPLETING_POLL_MS = 1_000;
  */
 export async function store(session: Session, order: StoreOrder): Promise<StoredPayload> {
   if (order.source.size !== null) planOf(order.source.size, order.partSize);
+  const doubtful = new Set<number>();
   for (let tries = 1; ; tries++) {
     try {
-      return await storeOnce(session, order);
+      return await storeOnce(session, order, doubtful);
     } catch (error) {
       if (!isLost(error)) throw error;
+      for (const part of partsIn(error)) doubtful.add(part);
       if (!order.source.replayable) throw lost(error, "A stream can't be read again: send it anew.");
       if (tries === TRIES)
         throw new WaybillError("CONFLICT", "Another process sends other bytes under this tag. Use another tag.", {
@@ -58,7 +60,7 @@ export async function store(session: Session, order: StoreOrder): Promise<Stored
 }
 
 /** The upload went away, or holds other parts than we sent: only a new beginning helps. */
-function isLost(error: unknown): boolean {
+function isLost(error: unknown): error is WaybillError {
   if (!(error instanceof WaybillError)) return false;
   if (error.code === "GONE") return error.details.storeCode === "NoSuchUpload";
   return ["NOT_STORED", "UNKNOWN_TRANSFER", "FINISHED"].includes(error.code);
@@ -68,7 +70,12 @@ function lost(cause: unknown, advice: string): WaybillError {
   return new WaybillError("NOT_STORED", `The upload was ended by somebody else. ${advice}`, { cause, retryable: true });
 }
 
-async function storeOnce(session: Session, order: StoreOrder): Promise<StoredPayload> {
+/** The parts that NOT_STORED names: whatever the store lists, they are sent again. */
+function partsIn({ details }: WaybillError): number[] {
+  return Array.isArray(details.parts) ? details.parts.map(Number) : [];
+}
+
+async function storeOnce(session: Session, order: StoreOrder, doubtful: ReadonlySet<number>): Promise<StoredPayload> {
   const { api, task } = session;
   const { source, transfer, partSize, signal } = order;
   const contentType = contentTypeSchema.safeParse(source.contentType);
@@ -83,7 +90,7 @@ async function storeOnce(session: Session, order: StoreOrder): Promise<StoredPay
     signal,
   );
   checkBegun(begun, source);
-  const digested = await read(session, order, begun);
+  const digested = await read(session, order, begun, doubtful);
   const manifest = encodeManifest({
     version: 1,
     tag: order.tag,
@@ -112,12 +119,17 @@ function checkBegun(begun: BeginAnswer, source: Source): void {
 }
 
 /** Reads the payload once: sends what is missing, or only compares when all is there. */
-async function read(session: Session, order: StoreOrder, begun: BeginAnswer): Promise<Digested> {
+async function read(
+  session: Session,
+  order: StoreOrder,
+  begun: BeginAnswer,
+  doubtful: ReadonlySet<number>,
+): Promise<Digested> {
   const plan = { size: begun.size, partSize: begun.partSize };
   const reader = await order.source.open();
   try {
     if (begun.state !== "open") return await digest({ reader, plan, signal: order.signal });
-    return await send(session, order, plan, reader);
+    return await send(session, order, plan, reader, doubtful);
   } finally {
     await reader.close();
   }
@@ -128,11 +140,13 @@ async function send(
   { transfer, signal, onProgress }: StoreOrder,
   plan: { size: number | null; partSize: number },
   reader: PartReader,
+  doubtful: ReadonlySet<number>,
 ): Promise<Digested> {
   const { api, task, transport, deployment } = session;
   // One part is sent again sooner than asked after.
   const small = plan.size !== null && plan.size <= plan.partSize;
-  const stored = small ? [] : await api.storedParts(task, transfer, signal);
+  const listed = small ? [] : await api.storedParts(task, transfer, signal);
+  const stored = listed.filter(({ number }) => !doubtful.has(number));
   return upload({
     reader,
     plan,

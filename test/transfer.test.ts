@@ -81,7 +81,7 @@ async function complete({ key, id }: Upload, { size, partSize, parts }: Digested
   return { version: 1, tag: "round/1", size, partSize, parts, checksum: compositeChecksum(parts), contentType };
 }
 
-async function receive(key: string, manifest: Manifest, to: unknown, force = false): Promise<Uint8Array | string> {
+async function receive(key: string, manifest: Manifest, to: unknown, force = false): Promise<unknown> {
   const target = await targetOf(to, { force });
   await target.check();
   const found = await store.head(key);

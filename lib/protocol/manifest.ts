@@ -28,7 +28,9 @@ export const contentTypeSchema: z.ZodMiniType<string> = z
   .check(z.maxLength(MAX_CONTENT_TYPE), z.regex(/^[\w!#$&^.+-]+\/[\w!#$&^.+-]+(; ?[\w-]+=[\w.-]+)*$/));
 
 /** Control characters and halves of surrogate pairs have no place in a name that people, logs and files will carry. */
-const tagText = z.string().check(z.minLength(1), z.maxLength(MAX_TAG), z.regex(/^[^\p{Cc}\p{Cs}]+$/u));
+export const tagText: z.ZodMiniType<string> = z
+  .string()
+  .check(z.minLength(1), z.maxLength(MAX_TAG), z.regex(/^[^\p{Cc}\p{Cs}]+$/u));
 
 const schema: z.ZodMiniType<Manifest> = z.strictObject({
   version: z.literal(1),

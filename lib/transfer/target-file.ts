@@ -1,12 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { access, type FileHandle, link, lstat, open, rename, rm, stat, statfs } from "node:fs/promises";
+import { access, type FileHandle, link, lstat, open, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { WaybillError } from "../protocol/errors.ts";
 import type { Manifest } from "../protocol/manifest.ts";
 import { partsOf } from "../protocol/plan.ts";
 import { transferId } from "../protocol/statements.ts";
 import type { PartSink } from "./download.ts";
+import { attempt, checkSpace, exists, unwritable, writeAll } from "./file.ts";
 import { sha256 } from "./hash.ts";
 import type { Target, TargetOptions } from "./target.ts";
 
@@ -61,21 +61,21 @@ class FileTarget implements Target<string> {
     if (standing?.isDirectory()) throw unwritable(this.#path);
     if (standing?.isFile() && (await isPayload(this.#path, manifest))) return null;
     if (standing && !this.#force) throw exists(this.#path);
-    await this.#checkSpace(manifest.size);
+    await checkSpace(this.#dir, this.#path, manifest.size);
     // A name of its own, so that two receivers with one target never write into each other's file.
     this.#part = `${this.#path}.${randomBytes(6).toString("hex")}.part`;
-    this.#file = await this.#attempt(() => open(this.#part, "wx"));
+    this.#file = await attempt(this.#path, () => open(this.#part, "wx"));
     const file = this.#file;
     return {
       memory: () => null,
-      write: ({ start }, bytes) => this.#attempt(() => writeAll(file, bytes, start)),
+      write: ({ start }, bytes) => attempt(this.#path, () => writeAll(file, bytes, start)),
     };
   }
 
   async commit(): Promise<string> {
     const file = this.#file;
     if (!file) return this.#path; // it was there already
-    await this.#attempt(async () => {
+    await attempt(this.#path, async () => {
       await file.sync();
       await file.close();
       this.#file = null;
@@ -92,22 +92,6 @@ class FileTarget implements Target<string> {
     await file?.close().catch(() => {});
     if (this.#part !== "") await rm(this.#part, { force: true }).catch(() => {});
     this.#part = "";
-  }
-
-  async #checkSpace(size: number): Promise<void> {
-    const disk = await statfs(this.#dir).catch(() => null);
-    if (disk && disk.bavail * disk.bsize < size) throw noSpace(this.#path);
-  }
-
-  async #attempt<T>(act: () => Promise<T>): Promise<T> {
-    try {
-      return await act();
-    } catch (cause) {
-      const { code } = cause as NodeJS.ErrnoException;
-      if (code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG") throw noSpace(this.#path, cause);
-      if (code === "EEXIST") throw exists(this.#path);
-      throw unwritable(this.#path, cause);
-    }
   }
 }
 
@@ -134,11 +118,6 @@ async function syncFolder(dir: string): Promise<void> {
   await folder?.close();
 }
 
-async function writeAll(file: FileHandle, bytes: Uint8Array, start: number): Promise<void> {
-  for (let done = 0; done < bytes.length; )
-    done += (await file.write(bytes, done, bytes.length - done, start + done)).bytesWritten;
-}
-
 /** Is this file the payload that the manifest describes? */
 async function isPayload(path: string, manifest: Manifest): Promise<boolean> {
   const file = await open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0)).catch(() => null);
@@ -156,17 +135,4 @@ async function isPayload(path: string, manifest: Manifest): Promise<boolean> {
   } finally {
     await file.close();
   }
-}
-
-function exists(path: string): WaybillError {
-  return new WaybillError("TARGET_EXISTS", `${path} exists. Receive to another place, or overwrite it with force.`);
-}
-
-function unwritable(path: string, cause?: unknown): WaybillError {
-  const message = `${path} can't be written. Check that its folder exists and is yours to write.`;
-  return new WaybillError("TARGET_UNWRITABLE", message, { cause });
-}
-
-function noSpace(path: string, cause?: unknown): WaybillError {
-  return new WaybillError("NO_SPACE", `There is no space for ${path}. Free some, then receive again.`, { cause });
 }

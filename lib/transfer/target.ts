@@ -3,12 +3,18 @@ import { GiB } from "../protocol/limits.ts";
 import type { Manifest } from "../protocol/manifest.ts";
 import type { PartSink } from "./download.ts";
 import { needFiles } from "./here.ts";
+import { isNode } from "./runtime.ts";
 
 /**
- * Where a received payload goes: into memory; to a file; or into a folder, as `<sender>-<tag>` with whatever could mislead
- * in a file name replaced.
+ * Where a received payload goes: into memory; to a file; into a folder, as `<sender>-<tag>` with whatever could mislead in a
+ * file name replaced; or out of a stream, which is handed out when the whole payload is verified. What the stream has not
+ * given yet lies in a nameless file in the system's temporary folder (in memory where there are no files), which is gone
+ * when the stream was read to its end or cancelled: do one of them.
  */
-export type Destination = "bytes" | { readonly path: string } | { readonly dir: string };
+export type Destination = "bytes" | { readonly path: string } | { readonly dir: string } | "stream";
+
+/** A received payload: bytes, a file's path, or a stream. */
+export type Received = Uint8Array | string | ReadableStream<Uint8Array>;
 
 /** A destination for one payload. Nothing is visible there before `commit`, and nothing is left there after `discard`. */
 export interface Target<T> {
@@ -33,15 +39,27 @@ export interface TargetOptions {
 export const MAX_BYTES_IN_MEMORY: number = GiB;
 
 /** @throws WaybillError USAGE if it is no destination. */
-export async function targetOf(to: unknown, options: TargetOptions): Promise<Target<Uint8Array | string>> {
+export async function targetOf(to: unknown, options: TargetOptions): Promise<Target<Received>> {
   if (to === "bytes") return new BytesTarget();
+  if (to === "stream") return streamTarget();
   if (typeof to === "object" && to !== null) {
     needFiles('`to` must be "bytes"');
     const file = await import("./target-file.ts");
     if ("path" in to && typeof to.path === "string") return file.fileTarget(to.path, options);
     if ("dir" in to && typeof to.dir === "string") return file.folderTarget(to.dir, options);
   }
-  throw new WaybillError("USAGE", '`to` must be "bytes", { path } or { dir }.');
+  throw new WaybillError("USAGE", '`to` must be "bytes", { path }, { dir } or "stream".');
+}
+
+async function streamTarget(): Promise<Target<Received>> {
+  if (isNode) return (await import("./target-stream.ts")).streamTarget();
+  const bytes = new BytesTarget();
+  return {
+    check: () => bytes.check(),
+    begin: (manifest) => bytes.begin(manifest),
+    commit: async () => new Blob([(await bytes.commit()) as Uint8Array<ArrayBuffer>]).stream(),
+    discard: () => bytes.discard(),
+  };
 }
 
 class BytesTarget implements Target<Uint8Array> {

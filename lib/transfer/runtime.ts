@@ -1,0 +1,2 @@
+/** Whether Node's own modules are there. */
+export const isNode: boolean = typeof globalThis.process?.getBuiltinModule === "function";
