@@ -283,12 +283,45 @@ describe("a node", () => {
     );
   });
 
+  it("that gives logs for few blocks at a time, or cuts a long answer, is asked for less at once", async () => {
+    const task = await busyTask(5);
+    const { block } = await reader().latest(task.id);
+    const chain = reader({ rpc: proxy.url });
+    proxy.refuse = ({ method, params }) => {
+      const { fromBlock, toBlock } = (params[0] ?? {}) as { fromBlock: string; toBlock: string };
+      return method === "eth_getLogs" && Number(toBlock) - Number(fromBlock) >= 2 ? "at most two blocks" : null;
+    };
+    try {
+      expect(seqs(await chain.eventsAfter(task.id, START, block, 100))).toEqual([1, 2, 3, 4, 5]);
+      expect(seqs(await chain.eventsAfter(task.id, START, block, 2))).toEqual([1, 2]);
+    } finally {
+      proxy.refuse = () => null;
+    }
+    const padding = "x".repeat(33 * 2 ** 20);
+    await whileLogs(
+      (logs) => (logs.length > 2 ? [{ ...(logs[0] as object), padding }, ...logs.slice(1)] : logs),
+      async (fresh) => {
+        expect(seqs(await fresh.eventsAfter(task.id, START, block, 100))).toEqual([1, 2, 3, 4, 5]);
+      },
+    );
+  });
+
+  it("that gives no logs at all says why", async () => {
+    const task = await busyTask(1);
+    const { block } = await reader().latest(task.id);
+    proxy.refuse = ({ method }) => (method === "eth_getLogs" ? "no logs today" : null);
+    const refused = reader({ rpc: proxy.url }).eventsAfter(task.id, START, block, 9);
+    await expect(refused).rejects.toMatchObject({ code: "UNAVAILABLE", message: expect.stringContaining("no logs") });
+    proxy.refuse = () => null;
+  });
+
   it("that answers nonsense is a typed error", async () => {
     const task = await busyTask(1);
     await whileLogs(
       () => [{ topics: 7 }],
       async (chain) => {
-        await expect(chain.eventsAfter(task.id, START, 99, 9)).rejects.toMatchObject({ code: "BAD_SERVER" });
+        const { block } = await chain.tip();
+        await expect(chain.eventsAfter(task.id, START, block, 9)).rejects.toMatchObject({ code: "BAD_SERVER" });
       },
     );
     proxy.answer = ({ method }, result) => (method === "eth_getBlockByNumber" ? null : result);

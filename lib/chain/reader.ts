@@ -4,12 +4,14 @@ import { WaybillError } from "../protocol/errors.ts";
 import type { Address, Hex } from "../protocol/hex.ts";
 import type { Head, TaskEvent } from "../protocol/wire.ts";
 import { parseLogs, taskEventOf, waybill } from "./events.ts";
-import { isRefusal, Rpc } from "./rpc.ts";
+import { isRefusal, isTooLong, Rpc } from "./rpc.ts";
 
 /** Indices per `members` call: two storage reads each keep it far below every node's gas cap for calls. */
 const MEMBERS_PER_CALL = 1000;
 /** Blocks looked at together when walking back: events come in bursts, and most nodes allow ranges of a hundred. */
 const BLOCKS_BACK = 100;
+/** Events beyond what was asked for, times the limit, after which smaller windows are read. */
+const SURPLUS = 4;
 /** JSON-RPC's code for a call that the contract reverted. */
 const REVERTED = 3;
 
@@ -67,6 +69,8 @@ export class ChainReader {
   readonly #rpc: Rpc;
   readonly #options: ReaderOptions;
   #checked: Promise<void> | null = null;
+  /** Blocks in one query for logs: all, until the node finds that too many. */
+  #span: number = Number.POSITIVE_INFINITY;
 
   /** @throws WaybillError USAGE if `rpc` is no http(s) URL. */
   constructor(options: ReaderOptions) {
@@ -135,15 +139,20 @@ export class ChainReader {
   async eventsAfter(task: Hex, cursor: Cursor, toBlock: number, limit: number): Promise<TaskEvent[]> {
     await this.#check();
     if (toBlock < Math.max(cursor.block, this.#options.fromBlock ?? 0)) return [];
-    const [found, latest] = await Promise.all([
-      this.#events(task, cursor.block, toBlock),
-      this.#view("latest", [task], toBlock).then(cursorOf),
-    ]);
-    if (latest.seq < cursor.seq) throw misplaced(cursor);
-    const events = found.filter((event) => event.seq > cursor.seq);
-    checkLine(events, cursor.seq + 1, latest.seq);
-    if (events[0] && events[0].prevBlock !== cursor.block) throw misplaced(cursor);
-    return events.slice(0, limit);
+    const latest = cursorOf(await this.#view("latest", [task], toBlock));
+    if (latest.seq < cursor.seq || (latest.seq === cursor.seq && latest.block !== cursor.block))
+      throw misplaced(cursor);
+    const line: TaskEvent[] = [];
+    let end = cursor.block - 1;
+    while (line.length < Math.min(limit, latest.seq - cursor.seq) && end < latest.block) {
+      const next = await this.#window(task, end + 1, latest.block, limit);
+      line.push(...next.events.filter((event) => event.seq > cursor.seq));
+      end = next.end;
+    }
+    // What lies behind the last window isn't asked for yet; up to there the line must be whole.
+    checkLine(line, cursor.seq + 1, end < latest.block ? cursor.seq + line.length : latest.seq);
+    if (line[0] && line[0].prevBlock !== cursor.block) throw misplaced(cursor);
+    return line.slice(0, limit);
   }
 
   /**
@@ -170,6 +179,25 @@ export class ChainReader {
 
   close(): void {
     this.#rpc.close();
+  }
+
+  /**
+   * The events from block `from` on, as far as one answer of the node reaches: nodes cap ranges and sizes in their own ways,
+   * and anybody may fill a block with large events, so what is refused is asked for by halves.
+   */
+  async #window(task: Hex, from: number, to: number, limit: number): Promise<{ events: TaskEvent[]; end: number }> {
+    for (;;) {
+      const end = Math.min(to, from + this.#span - 1);
+      try {
+        const events = await this.#events(task, from, end);
+        const wanted = events.length > SURPLUS * limit ? (end - from + 1) * (limit / events.length) : 2 * this.#span;
+        this.#span = Math.max(1, Math.floor(wanted));
+        return { events, end };
+      } catch (error) {
+        if (!(isRefusal(error) || isTooLong(error)) || end === from) throw error;
+        this.#span = Math.ceil((end - from) / 2);
+      }
+    }
   }
 
   async #events(task: Hex, from: number, to: number): Promise<TaskEvent[]> {

@@ -3,8 +3,8 @@ import { WaybillError } from "../protocol/errors.ts";
 
 /** No honest node needs longer for one call; a caller waits no longer than this for a typed error. */
 const DEFAULT_TIMEOUT_MS = 10_000;
-/** What a node may say in one answer: 10,000 logs are about 10 MiB. */
-const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+/** What a node may say in one answer: a block of 60M gas holds at most 15 MB of logs in hex. */
+const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 /** Of a node's own words in our messages. */
 const MAX_WORDS = 200;
 
@@ -60,6 +60,7 @@ export class Rpc {
     return new WaybillError(
       "UNAVAILABLE",
       `The RPC node did not answer ${method}${reasonFor(error, this.#timeout)}. Check that it runs and that its URL is right, then try again.`,
+      error instanceof AnswerTooLong ? { details: { tooLong: true } } : {},
     );
   }
 
@@ -74,6 +75,13 @@ export class Rpc {
 export function isRefusal(error: unknown): error is WaybillError {
   return error instanceof WaybillError && error.details.rpcCode !== undefined;
 }
+
+/** Was the answer cut off because of its length? Then less should be asked for. */
+export function isTooLong(error: unknown): boolean {
+  return error instanceof WaybillError && error.details.tooLong === true;
+}
+
+class AnswerTooLong extends Error {}
 
 function connectionTo(text: string): { request: FetchRequest; secrets: string[] } {
   const url = URL.canParse(text) ? new URL(text) : null;
@@ -120,7 +128,7 @@ async function bodyOf(response: Response): Promise<Uint8Array> {
   let size = 0;
   for await (const chunk of response.body ?? []) {
     size += chunk.length;
-    if (size > MAX_ANSWER_BYTES) throw new RangeError("answer too long");
+    if (size > MAX_ANSWER_BYTES) throw new AnswerTooLong();
     chunks.push(chunk);
   }
   const body = new Uint8Array(size);
@@ -144,6 +152,7 @@ function refusalIn(error: unknown): { code: number; message: string } | null {
 
 function reasonFor(error: unknown, timeout: number): string {
   const { name, info, cause } = error as { name?: string; info?: { responseStatus?: string }; cause?: unknown };
+  if (error instanceof AnswerTooLong) return ` within ${MAX_ANSWER_BYTES} bytes`;
   if (name === "TimeoutError") return ` within ${timeout / 1000} s`;
   const status = /^\d{3}/.exec(info?.responseStatus ?? "")?.[0];
   if (status) return ` but with HTTP status ${status}`;

@@ -15,6 +15,8 @@ export interface RpcProxy {
   readonly calls: string[];
   /** Cuts the connection before the call reaches the chain ("before") or after ("after"); the default passes it on. */
   cut: (call: RpcCall) => "before" | "after" | null;
+  /** Refuses a call with these words. */
+  refuse: (call: RpcCall) => string | null;
   /** Changes a result on its way back. */
   answer: (call: RpcCall, result: unknown) => unknown;
   stop(): Promise<void>;
@@ -37,6 +39,8 @@ export async function startRpcProxy(target: string): Promise<RpcProxy> {
     if (cuts.includes("after")) return request.socket.destroy();
     const changed = [replies].flat().map((reply) => {
       const call = calls.find(({ id }) => id === reply.id)!;
+      const words = proxy.refuse(call);
+      if (words !== null) return { jsonrpc: "2.0", id: call.id, error: { code: -32005, message: words } };
       return "result" in reply ? { ...reply, result: proxy.answer(call, reply.result) } : reply;
     });
     response.setHeader("content-type", "application/json");
@@ -49,6 +53,7 @@ export async function startRpcProxy(target: string): Promise<RpcProxy> {
     key,
     calls: [],
     cut: () => null,
+    refuse: () => null,
     answer: (_call, result) => result,
     stop: () =>
       new Promise((resolve) => {
