@@ -14,6 +14,7 @@ import type { Head } from "./protocol/wire.ts";
 import { apiSource, nodeSource } from "./sources.ts";
 import type { Transport } from "./transfer/http.ts";
 import { orAbort } from "./transfer/parts.ts";
+import { needFiles } from "./transfer/runtime.ts";
 import { transportOf } from "./transfer/transport.ts";
 import { limit, pause } from "./waiting.ts";
 
@@ -55,6 +56,7 @@ export class Session {
     const { stateDir, stallTimeout, task, deployment } = options;
     const transport = await transportOf(stallTimeout === undefined ? {} : { stallTimeout });
     if (stateDir === undefined) return new Session(options, account, transport, null);
+    needFiles("there is no place for a stateDir");
     const { Position } = await import("./position.ts");
     const name = `${deployment.chainId}-${deployment.contract}-${task}-${account}`;
     return new Session(options, account, transport, await Position.open(stateDir, name));

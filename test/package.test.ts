@@ -214,15 +214,16 @@ describe("a browser's bundle of the packed package", () => {
         const { task } = await TaskContractor.open({ signer: alice, members, deployment });
         const channelOf = (signer) => new SharedFileDataChannel(new TaskContractor({ task, signer, deployment }));
         const weights = new Blob(["weights ".repeat(2_000_000)]);
-        const [receiver, [sender, bytes]] = await Promise.all([
+        const [receiver, [sender, stream]] = await Promise.all([
           channelOf(alice).sendStream({ target: bob.address, dataStream: weights, tag: "round-1" }),
-          channelOf(bob).receiveStream({ source: alice.address, tag: "round-1" }),
+          channelOf(bob).receiveStream({ source: alice.address, tag: "round-1", to: "stream" }),
         ]);
         const errors = [
           channelOf(alice).sendStream({ target: bob.address, dataStream: { path: "model.bin" } }),
           channelOf(bob).receiveStream({ source: alice.address, to: { path: "model.bin" } }),
+          new TaskContractor({ task, signer: bob, deployment, stateDir: "state" }).members(),
         ].map((call) => call.catch(({ code, message }) => ({ code, message })));
-        const same = new TextDecoder().decode(bytes) === (await weights.text());
+        const same = (await new Response(stream).text()) === (await weights.text());
         const agreed = receiver === bob.address && sender === alice.address;
         return { bare: typeof process, agreed, same, errors: await Promise.all(errors) };
       }`;
@@ -242,7 +243,8 @@ describe("a browser's bundle of the packed package", () => {
         same: true,
         errors: [
           { code: "USAGE", message: expect.stringContaining("Send a Blob") },
-          { code: "USAGE", message: expect.stringContaining('`to` must be "bytes"') },
+          { code: "USAGE", message: expect.stringContaining('must be "bytes" or "stream"') },
+          { code: "USAGE", message: expect.stringContaining("stateDir") },
         ],
       });
     } finally {

@@ -28,11 +28,6 @@ export function fromBase64(text: string): Uint8Array | null {
   return toBase64(bytes) === text ? bytes : null;
 }
 
-/** A case-insensitive comparison of hex ids. */
-export function sameId(a: string, b: string): boolean {
-  return a.toLowerCase() === b.toLowerCase();
-}
-
 /** base64 of a hex digest: S3 speaks base64, the chain hex. */
 export function hexToBase64(hex: string): string {
   return toBase64(getBytes(hex));

@@ -1,5 +1,5 @@
 import { WaybillError } from "../protocol/errors.ts";
-import { needFiles } from "./here.ts";
+import { needFiles } from "./runtime.ts";
 
 /**
  * What can be sent: bytes, a Blob, a file by its path, or a stream. Of a stream the length is unknown, and it can be

@@ -2,8 +2,7 @@ import { WaybillError } from "../protocol/errors.ts";
 import { GiB } from "../protocol/limits.ts";
 import type { Manifest } from "../protocol/manifest.ts";
 import type { PartSink } from "./download.ts";
-import { needFiles } from "./here.ts";
-import { isNode } from "./runtime.ts";
+import { isNode, needFiles } from "./runtime.ts";
 
 /**
  * Where a received payload goes: into memory; to a file; into a folder, as `<sender>-<tag>` with whatever could mislead in a
@@ -43,7 +42,7 @@ export async function targetOf(to: unknown, options: TargetOptions): Promise<Tar
   if (to === "bytes") return new BytesTarget();
   if (to === "stream") return streamTarget();
   if (typeof to === "object" && to !== null) {
-    needFiles('`to` must be "bytes"');
+    needFiles('`to` must be "bytes" or "stream"');
     const file = await import("./target-file.ts");
     if ("path" in to && typeof to.path === "string") return file.fileTarget(to.path, options);
     if ("dir" in to && typeof to.dir === "string") return file.folderTarget(to.dir, options);
