@@ -4,6 +4,12 @@ import { type Cast, coded, noticed, parcel, readings, rejection, Scene, standing
 
 // Messages and roster changes beside transfers, over the real stack.
 
+declare module "../lib/index.ts" {
+  interface MessageKinds {
+    evaluated: { readonly accuracy: number };
+  }
+}
+
 let scene: Scene;
 beforeAll(async () => {
   scene = await Scene.start();
@@ -214,6 +220,20 @@ describe("a complementaryHandler", () => {
 });
 
 describe("a message", () => {
+  it("of a kind that a program registers has the type and the check of the program", async () => {
+    const cast = await scene.cast(2);
+    const [alice, bob] = [await ready(cast, 0), await ready(cast, 1)];
+    // @ts-expect-error: its accuracy is a number
+    await alice.contractor.post({ kind: "evaluated", body: { accuracy: "high" } });
+    await alice.contractor.post({ kind: "evaluated", body: { accuracy: 0.5 } });
+    const isNumber = (body: unknown): boolean => typeof (body as { accuracy?: unknown } | null)?.accuracy === "number";
+    for await (const news of bob.contractor.events()) {
+      if (!isMessage(news, "evaluated", isNumber)) continue;
+      expect(news.body.accuracy).toBe(0.5);
+      break;
+    }
+  });
+
   it("of a registered kind has a body that is checked when it is read", async () => {
     const cast = await scene.cast(2);
     const [alice, bob] = [await ready(cast, 0), await ready(cast, 1)];

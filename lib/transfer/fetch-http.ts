@@ -1,4 +1,5 @@
 import { STALL_TIMEOUT_MS, type StoreRequest, type StoreResponse, type Transport } from "./http.ts";
+import { orAbort } from "./parts.ts";
 
 /** `fetch` shows nothing of an upload's bytes; a link that is slower than this is given up. */
 const SLOWEST_BYTES_PER_MS = 6;
@@ -22,20 +23,20 @@ export class FetchTransport implements Transport {
     // The browser counts the bytes itself and lets nobody else say how many there are.
     const { "content-length": _, ...sent } = headers;
     watch.expect((body?.length ?? 0) / SLOWEST_BYTES_PER_MS);
+    const any = AbortSignal.any([signal, watch.signal, this.#closed.signal]);
     try {
-      const response = await this.#fetch(url, {
+      const answer = this.#fetch(url, {
         method,
         headers: sent,
-        signal: AbortSignal.any([signal, watch.signal, this.#closed.signal]),
+        signal: any,
         redirect: "manual",
         credentials: "omit",
         referrerPolicy: "no-referrer",
         ...(body && { body: body as Uint8Array<ArrayBuffer> }),
       });
-      return responseOf(response, watch);
-    } catch (error) {
+      return responseOf(await orAbort(answer, any), watch, any);
+    } finally {
       watch.end();
-      throw error;
     }
   }
 
@@ -45,36 +46,40 @@ export class FetchTransport implements Transport {
   }
 }
 
-function responseOf(response: Response, watch: Watch): StoreResponse {
+function responseOf(response: Response, watch: Watch, signal: AbortSignal): StoreResponse {
   const reader = response.body?.getReader();
   const end = (): void => {
     watch.end();
     void reader?.cancel().catch(() => {});
   };
-  if (!reader) watch.end();
   return {
     status: response.status,
     header: (name) => response.headers.get(name),
-    body: bytesOf(reader, watch),
+    body: bytesOf(reader, watch, signal),
     discard: end,
   };
 }
 
-/** The clock runs only while we wait for the store, not while the reader takes its time. */
+/**
+ * The clock runs only while we wait for the store, not while the reader takes its time. A signal that was composed for a
+ * `fetch` may be collected as garbage before it tells the body, so we listen for ourselves.
+ */
 async function* bytesOf(
   reader: ReadableStreamDefaultReader<Uint8Array> | undefined,
   watch: Watch,
+  signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
   try {
     while (reader) {
       watch.expect(0);
-      const { done, value } = await reader.read();
+      const { done, value } = await orAbort(reader.read(), signal);
       watch.end();
       if (done) return;
       yield value;
     }
   } finally {
     watch.end();
+    void reader?.cancel().catch(() => {});
   }
 }
 
