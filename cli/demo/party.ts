@@ -19,7 +19,7 @@ export class Party<Order extends object, Word extends { is: string }> {
 
   /**
    * Gives an order and waits for its answer.
-   * @throws WaybillError the member's own; ABORTED when its process ended.
+   * @throws WaybillError the member's own; INTERNAL when its process ended.
    */
   ask<Is extends Word["is"]>(order: Order, answer: Is): Promise<Extract<Word, { is: Is }>> {
     return new Promise((resolve, reject) => {
@@ -32,7 +32,8 @@ export class Party<Order extends object, Word extends { is: string }> {
         else if (isFailure(word)) settle(() => reject(this.#failure(word)));
         else this.#onWord(word);
       };
-      const die = (): void => settle(() => reject(new WaybillError("ABORTED", `The process of ${this.name} ended.`)));
+      const die = (): void =>
+        settle(() => reject(new WaybillError("INTERNAL", `The process of ${this.name} ended before its time.`)));
       this.#process.on("message", hear).once("exit", die);
       this.#process.send(order, (error) => error && die());
     });

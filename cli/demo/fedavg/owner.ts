@@ -1,7 +1,5 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { Wallet } from "ethers";
-import { SharedFileDataChannel, TaskContractor, WaybillError } from "../../../lib/index.ts";
+import { type SendOptions, SharedFileDataChannel, TaskContractor, WaybillError } from "../../../lib/index.ts";
 import { say, serve } from "../program.ts";
 import { modelTag, type Said, tell, understand, updateTag } from "./messages.ts";
 import { decodeModel, encodeModel } from "./model.ts";
@@ -12,8 +10,7 @@ import type { OwnerOrder, OwnerWord } from "./words.ts";
 
 /** Longer than any round takes; the demo ends it earlier when something fails. In milliseconds. */
 const ROUND_TIME = 120_000;
-/** How long a late update lies there for somebody to take it: well into the next round. In milliseconds. */
-const LATE_TIME = 4_000;
+const MODEL_BYTES = PARAMETERS * Float32Array.BYTES_PER_ELEMENT;
 
 /** An update that is trained and not sent yet. */
 interface Update {
@@ -28,8 +25,6 @@ interface Seat {
   readonly owner: number;
   /** The aggregator's account. */
   readonly aggregator: string;
-  /** Where received models are kept: they outlive the process. */
-  readonly dir: string;
 }
 
 class Owner {
@@ -39,6 +34,8 @@ class Owner {
   /** The last round that it took part in. */
   #round = 0;
   #held: Update | null = null;
+  /** Ends the late delivery: nobody is going to take it. */
+  readonly #enough = new AbortController();
   #late: Promise<void> = Promise.resolve();
 
   constructor(contractor: TaskContractor, seat: Seat) {
@@ -54,7 +51,7 @@ class Owner {
       const said = understand(news);
       if (said?.sender !== this.#seat.aggregator.toLowerCase()) continue;
       if (said.kind === "start_round") await this.#startRound(said);
-      if (said.kind === "close_round") this.#closeRound(said.body.round);
+      if (said.kind === "close_round") await this.#closeRound(said.body.round);
       if (said.kind === "close_round" && said.body.round === ROUNDS) break;
     }
     await this.#late;
@@ -70,47 +67,54 @@ class Owner {
     const bytes = encodeModel(await trainRound(model, owner, round));
     const update = { round, bytes, seconds: (performance.now() - began) / 1000 };
     if (round === STRAGGLER.round && owner === STRAGGLER.owner) this.#held = update;
-    else await this.#deliver(update, ROUND_TIME);
+    else await this.#deliver(update);
   }
 
-  async #model(round: number, notice: string | undefined): Promise<Float32Array> {
-    const path = join(this.#seat.dir, `round-${round}.model`);
-    // Before it was killed, it may have received the model: then a receipt stands, and the file was there before it.
-    if (!notice || !(await this.#isVerified(notice))) {
-      const { aggregator: source } = this.#seat;
-      await this.#channel.receiveStream({ source, tag: modelTag(round), to: { path }, timeout: ROUND_TIME });
-    }
-    return decodeModel(await readFile(path), PARAMETERS);
-  }
-
-  async #isVerified(notice: string): Promise<boolean> {
-    const account = await this.#contractor.account();
-    const status = await this.#contractor.status(notice).catch((error: unknown) => {
-      if (error instanceof WaybillError && error.code === "UNKNOWN_NOTICE") return null; // not mined yet
+  /** With a notice it is read again if we verified it before we were killed: no notice of it comes twice. */
+  async #model(round: number, notice?: string): Promise<Float32Array> {
+    const common = { source: this.#seat.aggregator, tag: modelTag(round), maxBytes: MODEL_BYTES, timeout: ROUND_TIME };
+    try {
+      const [, bytes] = await this.#channel.receiveStream({ ...common, ...(notice && { notice }) });
+      return decodeModel(bytes, PARAMETERS);
+    } catch (error) {
+      // Not mined yet, so we can't have verified it either.
+      if (notice && error instanceof WaybillError && error.code === "UNKNOWN_NOTICE") return this.#model(round);
       throw error;
-    });
-    return status?.recipients.some((mine) => mine.account === account && mine.state === "verified") ?? false;
+    }
   }
 
   /** Gives whether the aggregator took it. */
-  async #deliver({ round, bytes, seconds }: Update, timeout: number): Promise<boolean> {
+  async #deliver({ round, bytes, seconds }: Update, more: Partial<SendOptions> = {}): Promise<boolean> {
     const { aggregator: target } = this.#seat;
-    const tag = updateTag(round);
     const [received] = await Promise.all([
-      this.#channel.sendStream({ target, dataStream: bytes, tag, timeout }),
+      this.#channel.sendStream({ target, dataStream: bytes, tag: updateTag(round), timeout: ROUND_TIME, ...more }),
       tell(this.#contractor, "ready_for_aggregation", { round, seconds }),
     ]);
     return received !== null;
   }
 
-  /** The straggler: its round is over, and here its update comes. It does not wait for that. */
-  #closeRound(round: number): void {
-    const held = this.#held;
-    if (held?.round !== round) return;
-    this.#held = null;
-    this.#late = this.#deliver(held, LATE_TIME).then((taken) => say<OwnerWord>({ is: "late", round, taken }));
-    this.#late.catch(() => {}); // it is looked at in the end
+  async #closeRound(round: number): Promise<void> {
+    if (this.#held?.round === round) await this.#sendLate(this.#held);
+    else if (round > STRAGGLER.round) this.#enough.abort();
   }
+
+  /** The straggler: its round is over, and here its update comes, ahead of the next round's. It lies there until that is over, too. */
+  async #sendLate(update: Update): Promise<void> {
+    this.#held = null;
+    let published = (): void => {};
+    const noticed = new Promise<void>((resolve) => {
+      published = resolve;
+    });
+    const sending = this.#deliver(update, { signal: this.#enough.signal, onNotice: published }).catch(wasTaken);
+    this.#late = sending.then((taken) => say<OwnerWord>({ is: "late", round: update.round, taken }));
+    await Promise.race([noticed, this.#late]);
+  }
+}
+
+/** Whether a sending call that was ended had its receipt by then. */
+function wasTaken(error: unknown): boolean {
+  if (!(error instanceof WaybillError) || error.code !== "ABORTED") throw error;
+  return Array.isArray(error.details.received) && error.details.received.length > 0;
 }
 
 let owner: Owner | undefined;

@@ -6,7 +6,7 @@ import { type Recipe, train } from "./training.ts";
 // What is agreed before the first round: everything that the processes and the computation in one process must have in common.
 
 export const OWNERS = ["hospital-1", "hospital-2", "bank"] as const;
-export const ROUNDS = 5;
+export const ROUNDS = 4;
 /** In this round an owner's process is killed while it trains, and started again. */
 export const KILLED: Appointment = { round: 2, owner: 1 };
 /** In this round an owner's update comes after the round's end. It is not averaged, in this round or in a later one. */
@@ -33,7 +33,7 @@ export const PARAMETERS: number = parameterCount(RECIPE.shape);
 
 const TEST_SAMPLES = 400;
 /** Hospitals and banks are of different size, and none sees the world as it is. */
-const SAMPLES = [240, 180, 120] as const;
+const SAMPLES = [300, 240, 180] as const;
 /** How often an owner sees a class of the others', where 1 is a class of its own. */
 const FOREIGN = 0.03;
 

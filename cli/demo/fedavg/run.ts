@@ -1,4 +1,4 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Wallet } from "ethers";
 import type { Address, Hex } from "../../../lib/index.ts";
@@ -16,8 +16,8 @@ import type { AggregatorOrder, AggregatorWord, OwnerOrder, OwnerWord, RoundRepor
 const AGGREGATOR = new URL("./aggregator.js", import.meta.url);
 const OWNER = new URL("./owner.js", import.meta.url);
 const MODEL_BYTES = PARAMETERS * Float32Array.BYTES_PER_ELEMENT;
-/** Each round's model in the store and at each owner, its updates in the store, and as much again for what is being written. */
-const DISK = ROUNDS * MODEL_BYTES * 4 * OWNERS.length;
+/** Each round's model and updates in the store, and as much again for what is being written. */
+const DISK = 2 * ROUNDS * (1 + OWNERS.length) * MODEL_BYTES;
 
 /** Federated averaging as a real task: one aggregator and its data owners, each a process with a key of its own. */
 export function runFedAvg(signal: AbortSignal): Promise<FedAvgResult> {
@@ -91,18 +91,16 @@ class Federation {
 
   /** An owner's life in the task, as one process or two; gives its accuracy without the others. */
   async #takePart(owner: number, task: Hex): Promise<number> {
-    const dir = join(this.#stage.dir, OWNERS[owner]!);
-    await mkdir(dir);
     const doomed = owner === KILLED.owner;
     try {
-      return await this.#work(owner, task, dir, doomed);
+      return await this.#work(owner, task, doomed);
     } catch (error) {
       if (!doomed || !this.#wasKilled) throw error;
-      return await this.#work(owner, task, dir, false);
+      return await this.#work(owner, task, false);
     }
   }
 
-  async #work(owner: number, task: Hex, dir: string, doomed: boolean): Promise<number> {
+  async #work(owner: number, task: Hex, doomed: boolean): Promise<number> {
     const party = this.#start<OwnerOrder, OwnerWord>(OWNER, OWNERS[owner]!, (word) => {
       if (word.is === "late") this.#lateTaken = word.taken;
       if (word.is !== "training" || word.round !== KILLED.round || !doomed) return;
@@ -111,7 +109,7 @@ class Federation {
       void party.stop();
     });
     const joining = this.#joining(this.#owners[owner]!, task);
-    await party.ask({ ...joining, owner, aggregator: this.#aggregator.address, dir }, "ready");
+    await party.ask({ ...joining, owner, aggregator: this.#aggregator.address }, "ready");
     return (await party.ask({ do: "work" }, "finished")).accuracyAlone;
   }
 

@@ -38,10 +38,8 @@ export type AggregatorWord =
   | { is: "round"; report: RoundReport }
   | { is: "finished"; accuracyBefore: number; accuracyAfter: number };
 
-/** To an owner: who it is, which of the owners, whose model it trains, and where it keeps what it received. */
-export type OwnerOrder =
-  | (Join & { readonly owner: number; readonly aggregator: string; readonly dir: string })
-  | { readonly do: "work" };
+/** To an owner: who it is, which of the owners, and whose model it trains. */
+export type OwnerOrder = (Join & { readonly owner: number; readonly aggregator: string }) | { readonly do: "work" };
 
 export type OwnerWord =
   | { is: "ready" }
