@@ -17,7 +17,9 @@ import {
 } from "./support/members.ts";
 
 // Design §8, "Restart": a process that ends is its contractor closed; the next one knows only its key and its stateDir.
-// A restarted aggregator is in sentences.tag.test.ts.
+// A restarted aggregator is in sentences.tag.test.ts. In channel.state.test.ts: "without a stateDir is the newest event when the
+// contractor is made; `from` overrides", "is known before anything is posted ...", "after its receipt gets the payload again by its
+// notice, and signs nothing", and what becomes of a position that can't be kept.
 
 let scene: Scene;
 let dir: string;
@@ -79,51 +81,6 @@ describe.each(readings)("%s", (_name, reading) => {
     expect(await rejection(again)).toEqual(coded("TIMEOUT"));
   });
 
-  it.concurrent("the position moves past an event only when a reader took it: what was not taken comes after the restart", async () => {
-    const cast = await scene.cast(2, reading);
-    const stateDir = join(dir, `taken ${reading.ownNode}`);
-    const alice = cast.process(0);
-    const first = cast.process(1, { stateDir });
-    await first.contractor.members();
-    for (const kind of ["a", "b", "c"]) await alice.contractor.post({ kind, body: 1 });
-    const reader = first.contractor.events();
-    expect([nameOf((await reader.next()).value!), nameOf((await reader.next()).value!)]).toEqual(["a", "b"]);
-    await first.contractor.close(); // it has asked for "b" and not for more: nobody knows whether it was done with it
-    const second = cast.process(1, { stateDir });
-    expect(await read(second)).toEqual(["b", "c"]);
-    await second.contractor.close();
-    const third = cast.process(1, { stateDir });
-    await alice.contractor.post({ kind: "d", body: 1 });
-    expect(await read(third)).toEqual(["d"]);
-  });
-
-  it.concurrent("and only when every handler active then has finished it: at least once across a crash", async () => {
-    const cast = await scene.cast(2, reading);
-    const stateDir = join(dir, `finished ${reading.ownNode}`);
-    const alice = cast.process(0);
-    const first = cast.process(1, { stateDir });
-    await first.contractor.members();
-    const seen: string[] = [];
-    const [begun, both] = [signpost(), signpost()];
-    const quick = (news: TaskNews): void => {
-      if (seen.push(nameOf(news)) === 2) both.reach();
-    };
-    const slow = async (news: TaskNews): Promise<void> => {
-      if (nameOf(news) !== "b") return;
-      begun.reach();
-      await new Promise(() => {}); // killed in the middle
-    };
-    const calls = [quick, slow].map((complementaryHandler) =>
-      rejection(first.channel.receiveStream({ source: alice.account, complementaryHandler })),
-    );
-    for (const kind of ["a", "b"]) await alice.contractor.post({ kind, body: 1 });
-    await Promise.all([begun.reached, both.reached]);
-    await first.contractor.close();
-    expect(await Promise.all(calls)).toEqual([coded("ABORTED"), coded("ABORTED")]);
-    expect(seen).toEqual(["a", "b"]);
-    expect(await read(cast.process(1, { stateDir }))).toEqual(["b"]);
-  });
-
   it.concurrent("open notices to me are found however far the position is past them", async () => {
     const cast = await scene.cast(2, reading);
     const [alice, bob] = cast.accounts as [string, string];
@@ -145,52 +102,49 @@ describe.each(readings)("%s", (_name, reading) => {
   });
 });
 
-it.concurrent("without a stateDir the constructor starts reading its position: the newest event, and `from` overrides", async () => {
+it.concurrent("the position moves past an event only when a reader took it: what was not taken comes after the restart", async () => {
   const cast = await scene.cast(2);
+  const stateDir = join(dir, "taken");
   const alice = cast.process(0);
-  await alice.contractor.post({ kind: "before", body: 1 });
-  const looked = signpost();
-  const fetch = watching(
-    () => {},
-    (path, text) => {
-      if (path.endsWith(cast.task)) looked.reach();
-      return text;
-    },
-  );
-  const bob = cast.process(1, { fetch });
-  await looked.reached; // and none of its calls was made
-  await alice.contractor.post({ kind: "after", body: 1 });
-  expect(await read(bob)).toEqual(["after"]);
-  expect(await read(cast.process(1, { from: 0 }))).toEqual(["opened", "before", "after"]);
-  expect(await read(cast.process(1, { from: 1 }))).toEqual(["before", "after"]);
+  const first = cast.process(1, { stateDir });
+  await first.contractor.members();
+  for (const kind of ["a", "b", "c"]) await alice.contractor.post({ kind, body: 1 });
+  const reader = first.contractor.events();
+  expect([nameOf((await reader.next()).value!), nameOf((await reader.next()).value!)]).toEqual(["a", "b"]);
+  await first.contractor.close(); // it has asked for "b" and not for more: nobody knows whether it was done with it
+  const second = cast.process(1, { stateDir });
+  expect(await read(second)).toEqual(["b", "c"]);
+  await second.contractor.close();
+  const third = cast.process(1, { stateDir });
+  await alice.contractor.post({ kind: "d", body: 1 });
+  expect(await read(third)).toEqual(["d"]);
 });
 
-it.concurrent("no call posts anything before the position is known: whatever my statement causes comes after it", async () => {
+it.concurrent("and only when every handler active then has finished it: at least once across a crash", async () => {
   const cast = await scene.cast(2);
-  const bob = cast.process(1);
-  await bob.contractor.members();
-  const answering = (async () => {
-    for await (const news of bob.contractor.events({ timeout: 30_000 }))
-      if (nameOf(news) === "question") return bob.contractor.post({ kind: "answer", body: 1 });
-    return undefined;
-  })();
-  const requests: string[] = [];
-  const known = signpost();
-  const fetch = watching(async (path, method) => {
-    requests.push(method);
-    if (method === "GET" && path.endsWith(cast.task)) await known.reached;
-  });
-  const alice = cast.process(0, { fetch });
-  const asked = alice.contractor.post({ kind: "question", body: 1 });
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  expect(requests).not.toContain("POST");
-  known.reach();
-  await asked;
-  const heard = alice.contractor.events({ timeout: 30_000 });
-  const names = [nameOf((await heard.next()).value!), nameOf((await heard.next()).value!)];
-  await heard.return();
-  expect(names).toEqual(["question", "answer"]);
-  await answering;
+  const stateDir = join(dir, "finished");
+  const alice = cast.process(0);
+  const first = cast.process(1, { stateDir });
+  await first.contractor.members();
+  const seen: string[] = [];
+  const [begun, both] = [signpost(), signpost()];
+  const quick = (news: TaskNews): void => {
+    if (seen.push(nameOf(news)) === 2) both.reach();
+  };
+  const slow = async (news: TaskNews): Promise<void> => {
+    if (nameOf(news) !== "b") return;
+    begun.reach();
+    await new Promise(() => {}); // killed in the middle
+  };
+  const calls = [quick, slow].map((complementaryHandler) =>
+    rejection(first.channel.receiveStream({ source: alice.account, complementaryHandler })),
+  );
+  for (const kind of ["a", "b"]) await alice.contractor.post({ kind, body: 1 });
+  await Promise.all([begun.reached, both.reached]);
+  await first.contractor.close();
+  expect(await Promise.all(calls)).toEqual([coded("ABORTED"), coded("ABORTED")]);
+  expect(seen).toEqual(["a", "b"]);
+  expect(await read(cast.process(1, { stateDir }))).toEqual(["b"]);
 });
 
 // Blocks come every second only from here on.

@@ -88,6 +88,13 @@ export class Scene {
     await eventually(() => this.#node.getTransactionReceipt(String(sent)));
   }
 
+  /** Reads one of the contract's views at the newest block. */
+  async read(view: string, ...values: unknown[]): Promise<Record<string, unknown>> {
+    const data = waybill.encodeFunctionData(view, values);
+    const answer = await this.#node.call({ to: this.stack.deployment.contract, data });
+    return waybill.decodeFunctionResult(view, answer).toObject();
+  }
+
   /** Chain time jumps ahead, and a block says so. */
   async pass(seconds: number): Promise<void> {
     await this.rpc("evm_increaseTime", toQuantity(seconds));
@@ -151,6 +158,18 @@ export class Cast {
     return { account: signer.address, contractor, channel: new SharedFileDataChannel(contractor) };
   }
 
+  /** What a member says to the functions when no library of ours keeps it from doing so. */
+  api(index: number): Api {
+    const signer = this.wallets[index]!;
+    const account = signer.address.toLowerCase() as Address;
+    return new Api({ deployment: this.scene.stack.deployment, signer, account });
+  }
+
+  /** How many events of this task stand on the chain. */
+  async seq(): Promise<number> {
+    return Number((await this.scene.read("latest", this.task)).seq);
+  }
+
   /** How many parts of payloads of this task went into the store. */
   get uploads(): number {
     return this.#count("UploadPart");
@@ -169,15 +188,12 @@ export class Cast {
 
   /** Publishes a notice that no sender's library would: a copy of a standing one with another deadline. */
   async copyNotice(sender: number, notice: string, more: { later: number; to?: number }): Promise<Hex> {
-    const signer = this.wallets[sender]!;
-    const { deployment } = this.scene.stack;
-    const account = signer.address.toLowerCase() as Address;
-    const api = new Api({ deployment, signer, account });
+    const api = this.api(sender);
     const { transfer } = await this.process(sender).contractor.status(notice);
     const { notices } = await api.begin(this.task, { transfer, size: null });
     const original = notices!.find((one) => noticeId(one.notice) === notice)!;
     const copy: Notice = { ...original.notice, deadline: original.notice.deadline + more.later };
-    const { signature } = await signStatement(signer, deployment, copy);
+    const { signature } = await signStatement(this.wallets[sender]!, this.scene.stack.deployment, copy);
     await api.finish(this.task, transfer, { notices: [{ ...original, notice: copy, signature }] });
     return noticeId(copy);
   }
