@@ -65,7 +65,7 @@ async function startUpload(
   request: Request,
   found: Versioned | null,
 ): Promise<TransferRecord | null> {
-  await checkOpenUploads(deps, ref);
+  await checkOpenUploads(deps, ref, 1);
   // A swept transfer is bound to its digest and so to its plan; and whoever began it may still be at work by that plan.
   const kept = found && found.record.state !== "aborted" ? found.record : null;
   const contentType = kept?.contentType ?? request.contentType ?? DEFAULT_CONTENT_TYPE;
@@ -82,6 +82,7 @@ async function startUpload(
     notices: kept?.notices ?? [],
   };
   try {
+    await checkOpenUploads(deps, ref, 0); // again: of many begins at once, each has counted the others by now
     const won = found ? await records.replace(ref, found.etag, record) : await records.create(ref, record);
     if (won) return record;
   } catch (error) {
@@ -151,9 +152,9 @@ function checkSameSize(record: TransferRecord, size: number | null): void {
   throw new WaybillError("CONFLICT", "This tag stands for a payload of another size. Send yours under a new tag.");
 }
 
-async function checkOpenUploads({ store, config }: Deps, { task, sender }: TransferRef): Promise<void> {
+async function checkOpenUploads({ store, config }: Deps, { task, sender }: TransferRef, more: number): Promise<void> {
   const { openUploads } = config.caps;
-  if ((await store.countUploads(payloadsOf(task, sender), openUploads)) < openUploads) return;
+  if ((await store.countUploads(payloadsOf(task, sender), openUploads + 1)) + more <= openUploads) return;
   throw new WaybillError("RATE_LIMITED", `You have ${openUploads} unfinished uploads. Finish or abort one first.`);
 }
 

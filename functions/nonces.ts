@@ -41,13 +41,17 @@ class StoredNonces implements Nonces {
 
   async claim(account: Address, created: number, nonce: string, statements: number): Promise<void> {
     const prefix = nonceMinute(account, minuteOf(created));
-    const key = prefix + nameOf(nonce, statements);
-    const used = await this.#store.list(prefix, { limit: this.#caps.requests });
+    await this.#write(prefix + nameOf(nonce, statements));
+    // Counted after it is written: of many at once, none is left out of every count.
+    const used = await this.#store.list(prefix, { limit: this.#caps.requests + 1 });
     checkRate(
       used.map((entry) => entry.key),
       statements,
       this.#caps,
     );
+  }
+
+  async #write(key: string): Promise<void> {
     // A retry below us may meet our own write: whose it is, this token tells.
     const claim = crypto.randomUUID();
     if (await this.#store.putJson(key, { claim }, { ifNoneMatch: true })) return;
@@ -69,8 +73,8 @@ class MemoryNonces implements Nonces {
     const used = this.#usedBy(account, minuteOf(created));
     const name = nameOf(nonce, statements);
     if (used.has(name)) throw replayed();
-    checkRate([...used], statements, this.#caps);
     used.add(name);
+    checkRate([...used], statements, this.#caps);
   }
 
   #usedBy(account: Address, minute: number): Set<string> {
@@ -88,10 +92,11 @@ function replayed(): WaybillError {
   return new WaybillError("REPLAYED", "This request was made before. Sign it again with a new nonce.");
 }
 
+/** `used`: all of the minute, the request in question too. */
 function checkRate(used: readonly string[], statements: number, caps: Rates): void {
   const posted = used.reduce((sum, name) => sum + Number(/\.(\d+)$/.exec(name)?.[1] ?? 0), 0);
-  if (used.length >= caps.requests) throw tooMany(`${caps.requests} requests that write or issue URLs`);
-  if (statements > 0 && posted + statements > caps.statements) throw tooMany(`${caps.statements} statements`);
+  if (used.length > caps.requests) throw tooMany(`${caps.requests} requests that write or issue URLs`);
+  if (statements > 0 && posted > caps.statements) throw tooMany(`${caps.statements} statements`);
 }
 
 function tooMany(what: string): WaybillError {

@@ -2,7 +2,16 @@ import type { Hono } from "hono";
 import type * as z from "zod/mini";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import { type Address, type Hex, toBase64 } from "../lib/protocol/hex.ts";
-import { indicesOf, namedAuthor, type Statement, signerOf, taskId } from "../lib/protocol/statements.ts";
+import { MAX_DEADLINE_AHEAD, PAGE_SIZE } from "../lib/protocol/limits.ts";
+import {
+  EVERYONE,
+  indicesOf,
+  type Message,
+  namedAuthor,
+  type Statement,
+  signerOf,
+  taskId,
+} from "../lib/protocol/statements.ts";
 import type { noticeAnswer, taskAnswer } from "../lib/protocol/wire.ts";
 import { App } from "./app.ts";
 import type { PostingDeps } from "./deps.ts";
@@ -26,9 +35,12 @@ export function createTasks(deps: PostingDeps): Hono {
     })
     .serve(routes.postMessage, async ({ account, ids, body: { message, signature } }) => {
       if (message.task !== ids.task) throw bad("The message names another task than the path.");
+      await checkMessage(deps, message);
       return { answer: { statement: await relay(deps, account, message, signature) } };
     })
     .serve(routes.postReceipt, async ({ account, ids, body: { signature, ...receipt } }) => {
+      const { recipients } = (await records.notice(ids.task!, receipt.notice)) ?? unknownNotice();
+      if (!recipients.includes(account)) throw notForYou();
       const statement: Statement = { kind: "receipt", task: ids.task!, ...receipt };
       return { answer: { statement: await relay(deps, account, statement, signature) } };
     })
@@ -60,6 +72,23 @@ async function relay(deps: PostingDeps, caller: Address, statement: Statement, s
   if (signerOf(deps.config, statement, signature) !== caller)
     throw new WaybillError("BAD_SIGNATURE", "The statement's signature is not yours for this chain and contract.");
   return deps.outbox.post({ statement, author: caller, signature });
+}
+
+/**
+ * What the contract would skip now and might take later must not wait in the outbox, where it is simulated again and again:
+ * there anybody could keep everybody waiting.
+ */
+async function checkMessage({ chain }: PostingDeps, { task, page, recipients, deadline }: Message): Promise<void> {
+  const [{ timestamp }, roster] = await Promise.all([chain.tip(), chain.roster(task)]);
+  if (deadline <= timestamp || deadline > timestamp + MAX_DEADLINE_AHEAD)
+    throw new WaybillError(
+      "BAD_DEADLINE",
+      "The message's deadline must lie ahead in the chain's time, by 30 days at most.",
+    );
+  if (recipients === EVERYONE && page === 0) return;
+  const last = recipients >> BigInt(PAGE_SIZE) ? undefined : indicesOf(page, recipients).at(-1);
+  if (last === undefined || last >= (roster?.count ?? 0))
+    throw bad("A message's recipients must be everyone on page 0, or members of one page of 104.");
 }
 
 async function readTask({ chain }: PostingDeps, task: Hex): Promise<z.output<typeof taskAnswer>> {
@@ -108,10 +137,11 @@ async function readNotice(
 
 function checkParty({ notice, recipients }: SignedNotice, account: Address, standing: Standing): void {
   if (standing.isOwner || notice.sender === account || recipients.includes(account)) return;
-  throw new WaybillError(
-    "NOT_RECIPIENT",
-    "This notice is for others. Its sender, its recipients and the owner see it.",
-  );
+  throw notForYou();
+}
+
+function notForYou(): WaybillError {
+  return new WaybillError("NOT_RECIPIENT", "This notice is for others. Ask its sender for one of your own.");
 }
 
 function unknownNotice(): never {

@@ -8,6 +8,7 @@ import type { Config } from "../functions/config.ts";
 import { Outbox } from "../functions/outbox.ts";
 import { Store } from "../functions/store.ts";
 import { ChainReader } from "../lib/chain/reader.ts";
+import { wordHex } from "../lib/protocol/hex.ts";
 import { contentDigest } from "../lib/protocol/httpsig.ts";
 import { transferId } from "../lib/protocol/statements.ts";
 import { type Answer, ApiWorld, answerOf, type Bend, type Caller, type Drive } from "./support/api.ts";
@@ -154,32 +155,37 @@ describe.each(["store", "memory"] as const)("the rate cap with nonces in %s", (n
   beforeAll(async () => {
     const caps = { payload: 1000, openUploads: 100, requests: 4, statements: 2 };
     capped = await ApiWorld.start({ nonces, caps }, () => 1_900_000_000_000);
-    room = await capped.task(2);
+    room = await capped.task(3);
     poster = capped.caller(room.members[0]!);
   });
   afterAll(() => capped?.stop());
 
-  it("counts requests and, apart from them, statements", async () => {
-    const receipt = async (): Promise<Answer> => {
-      const notice = transferId(randomBytes(8).toString("hex"));
-      const { signature } = await room.sign(poster.wallet, {
-        kind: "receipt",
-        task: room.id,
-        notice,
-        outcome: "VERIFIED",
-      });
-      return poster.post(`/v1/tasks/${room.id}/receipts`, { notice, outcome: "VERIFIED", signature });
-    };
-    expect((await receipt()).status).toBe(202);
-    expect((await receipt()).status).toBe(202);
-    expect((await receipt()).json).toMatchObject({ code: "RATE_LIMITED" });
+  it("counts requests and, apart from them, statements, also those that it turns down", async () => {
+    expect((await post(poster)).status).toBe(202);
+    expect((await post(poster)).status).toBe(202);
+    expect((await post(poster)).json).toMatchObject({ code: "RATE_LIMITED" });
     await poster.begin(room, "a", 1);
-    await poster.begin(room, "b", 1);
     const answer = await poster.post(`/v1/tasks/${room.id}/transfers`, body());
     expect(answer).toMatchObject({ status: 429, json: { code: "RATE_LIMITED" } });
     expect(answer.headers.get("retry-after")).toBe("60");
     await capped.caller(room.members[1]!).begin(room, "a", 1); // each account has its own
   });
+
+  it("lets no more through when they come at once", async () => {
+    const crowd = capped.caller(room.members[2]!);
+    const answers = await Promise.all(Array.from({ length: 8 }, () => post(crowd)));
+    const taken = answers.filter(({ status }) => status === 202);
+    expect(taken.length).toBeLessThanOrEqual(2);
+    expect(answers.filter(({ json }) => json.code === "RATE_LIMITED")).toHaveLength(8 - taken.length);
+  });
+
+  const post = async (caller: Caller): Promise<Answer> => {
+    const draft = await room.message();
+    const message = { ...draft.statement, sender: caller.account };
+    const { signature } = await room.sign(caller.wallet, message);
+    const wire = { ...message, recipients: wordHex(message.recipients) };
+    return caller.post(`/v1/tasks/${room.id}/messages`, { message: wire, signature });
+  };
 });
 
 describe("a request whose signature does not verify", () => {

@@ -111,7 +111,7 @@ const table: Record<Name, Row> = {
   readEvents: readers,
   readStatement: readers,
   postMessage: posters,
-  postReceipt: posters,
+  postReceipt: { ...posters, bystander: "NOT_RECIPIENT", sender: "NOT_RECIPIENT" },
   postWithdrawal: { ...members, bystander: "BAD_REQUEST", recipient: "BAD_REQUEST", sender: 202 },
   begin: { ...members, bystander: 200, sender: 200, recipient: 200 },
   signParts: { ...senders, sender: "FINISHED" },
@@ -225,6 +225,37 @@ describe("an attack", () => {
     const elsewhere = await messageOf(roles.sender, { task: random32() });
     const misplaced = { message: elsewhere, signature: (await task.sign(roles.sender.wallet, elsewhere)).signature };
     expect((await roles.sender.post(path, misplaced)).json).toMatchObject({ code: "BAD_REQUEST" });
+    expect(await api.posted()).toHaveLength(before);
+  });
+
+  it("by statements that the contract would only make wait fills no outbox", async () => {
+    const before = (await api.posted()).length;
+    const path = `/v1/tasks/${task.id}/messages`;
+    const now = (await api.deps.chain.tip()).timestamp;
+    const bends = [
+      [{ deadline: now + 31 * 24 * 3600 }, "BAD_DEADLINE"],
+      [{ deadline: now }, "BAD_DEADLINE"],
+      [{ recipients: wordHex(1n << 90n) }, "BAD_REQUEST"],
+      [{ recipients: wordHex(1n << 110n) }, "BAD_REQUEST"],
+      [{ page: 1 }, "BAD_REQUEST"],
+      [{ recipients: wordHex(0n) }, "BAD_REQUEST"],
+    ] as const;
+    for (const [bend, code] of bends) {
+      const message = await messageOf(roles.sender, bend);
+      const { signature } = await task.sign(roles.sender.wallet, {
+        ...message,
+        recipients: BigInt(message.recipients),
+      });
+      expect((await roles.sender.post(path, { message, signature })).json).toMatchObject({ code });
+    }
+    const receipt = { kind: "receipt", task: task.id, notice: random32(), outcome: "VERIFIED" } as const;
+    const { signature } = await task.sign(roles.recipient.wallet, receipt);
+    const answer = await roles.recipient.post(`/v1/tasks/${task.id}/receipts`, {
+      notice: receipt.notice,
+      outcome: receipt.outcome,
+      signature,
+    });
+    expect(answer.json).toMatchObject({ code: "UNKNOWN_NOTICE" });
     expect(await api.posted()).toHaveLength(before);
   });
 
