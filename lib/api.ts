@@ -41,6 +41,12 @@ const BACK_OFF_MS = { first: 200, most: 5_000 };
 /** A server that asks for more patience than this is not waited for. */
 const MAX_RETRY_AFTER_MS = 20_000;
 
+/**
+ * A clock that is further off is for a person to mend. The bound is also how far into the future a false server could have
+ * requests signed, to use them later.
+ */
+const MAX_SKEW_MS = 30 * 60_000;
+
 type Schema<T> = z.ZodMiniType<T, unknown>;
 export type BeginAnswer = z.infer<typeof beginAnswer>;
 export type FinishAnswer = z.infer<typeof finishAnswer>;
@@ -184,6 +190,7 @@ export class Api {
           corrected = true;
           continue;
         }
+        if (error.code === "CLOCK_SKEW") this.#skew = 0; // a correction that did not help was none
         if (!mayPass(error) || ++failures >= (call.tries ?? TRIES)) throw error;
         await pause(patience(error, failures), call.signal);
       }
@@ -193,7 +200,9 @@ export class Api {
   #correctClock(error: WaybillError): boolean {
     const { serverTime } = error.details;
     if (typeof serverTime !== "number") return false;
-    this.#skew = serverTime * 1000 - Date.now();
+    const skew = serverTime * 1000 - Date.now();
+    if (Math.abs(skew) > MAX_SKEW_MS) return false;
+    this.#skew = skew;
     return true;
   }
 

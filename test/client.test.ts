@@ -87,6 +87,19 @@ describe("the signed client", () => {
     expect(stubborn.requests).toHaveLength(2);
   });
 
+  it("signs nothing for a time that is far from its own, whatever the server says, and forgets what did not help", async () => {
+    const now = Math.floor(Date.now() / 1000);
+    const far = apiWith(() => problem("CLOCK_SKEW", 401, { serverTime: now + 3_600 }));
+    await expect(post(far.api)).rejects.toThrow(coded("CLOCK_SKEW"));
+    expect(far.requests).toHaveLength(1);
+    const near: Answer = () => problem("CLOCK_SKEW", 401, { serverTime: now + 1_200 });
+    const { api, requests } = apiWith(near, near, posted);
+    await expect(post(api)).rejects.toThrow(coded("CLOCK_SKEW"));
+    await post(api);
+    const created = Number(/created=(\d+)/.exec(input(requests[2]!))?.[1]);
+    expect(Math.abs(created - now)).toBeLessThan(60);
+  });
+
   it.each<[string, Answer, string, number]>([
     [
       "a redirect",
