@@ -17,7 +17,12 @@ const EXAMPLES = {
 };
 
 const ending = new AbortController();
-for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => ending.abort(new Error(`Ended by ${signal}.`)));
+let interrupted = false;
+for (const signal of ["SIGINT", "SIGTERM"])
+  process.once(signal, () => {
+    interrupted = true;
+    ending.abort();
+  });
 
 /** The operator's part: hand out deployment.json. */
 async function operate(dir) {
@@ -84,6 +89,6 @@ try {
   if (!Object.hasOwn(EXAMPLES, example)) throw new Error(`Name one of: ${Object.keys(EXAMPLES).join(", ")}.`);
   await runExample(example, EXAMPLES[example]);
 } catch (error) {
-  console.error(error.message);
-  process.exitCode = 1;
+  console.error(interrupted ? "Interrupted." : error.message);
+  process.exitCode = interrupted ? 130 : 1;
 }

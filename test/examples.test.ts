@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { cp, mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -90,6 +92,20 @@ it("in the repository an example starts its own stack, and leaves nothing of it"
   const result = await run(process.execPath, ["examples/run.mjs", "one-to-one"], ROOT, { TMPDIR });
   expect(result).toMatchObject({ code: 0, stderr: "" });
   expect([...said(result).keys()].sort()).toEqual(["receiver-1", "sender-1", "task"]);
+  expect(await readdir(TMPDIR)).toEqual([]);
+});
+
+it("an example that is interrupted leaves nothing behind, either", async () => {
+  const TMPDIR = await temporary("interrupted");
+  const child = spawn(process.execPath, ["examples/run.mjs", "one-to-one"], {
+    cwd: ROOT,
+    env: { ...process.env, WAYBILL_DEPLOYMENT: "", TMPDIR },
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  await once(child.stdout, "data"); // the task is open, and the members begin
+  child.kill("SIGTERM");
+  const [code] = await once(child, "close"); // when the last one that holds its stdout has ended
+  expect(code).toBe(130);
   expect(await readdir(TMPDIR)).toEqual([]);
 });
 
