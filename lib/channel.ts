@@ -30,6 +30,7 @@ interface SendCommon {
    * time. By default both together are 10 minutes and a second per MiB; 0 in either is 29 days; less than 1,000 is USAGE.
    */
   readonly connectionTimeout?: number;
+  /** Milliseconds, added to `connectionTimeout`. */
   readonly timeout?: number;
   /** Throw NOT_ALL_RECEIVED when somebody did not verify, once all have answered or time is over. Default false. */
   readonly ensureAllSucc?: boolean;
@@ -206,7 +207,7 @@ export class SharedFileDataChannel {
     const { sender, payload } = await withHandler(session, handlerOf(options), (signal) =>
       receive(session, { ...order, notice, target, waitForReceipt, signal, onProgress }),
     );
-    return [written?.[sources.indexOf(sender)] ?? sender, payload];
+    return [order.idOf(sender), payload];
   }
 
   /**
@@ -239,7 +240,6 @@ export class SharedFileDataChannel {
     checkEarly(options);
     if (typeof to === "object" && "path" in to) throw usage("Several payloads don't go into one file. Name a { dir }.");
     await targetOf(to, { force });
-    const written = new Map(sources.map((account, i) => [account, sourceList[i]!]));
     const { session, ...order } = await this.#receiving(options, sources, sourceList);
     const collection = {
       ...order,
@@ -248,22 +248,23 @@ export class SharedFileDataChannel {
       graceAfter,
       onProgress:
         onProgress &&
-        ((source: Address, progress: Progress) => onProgress({ ...progress, source: written.get(source)! })),
+        ((source: Address, progress: Progress) => onProgress({ ...progress, source: order.idOf(source) })),
       onFailure:
         onFailure &&
         ((source: Address, reason: SourceFailure, error: WaybillError) =>
-          onFailure({ source: written.get(source)!, reason, error })),
+          onFailure({ source: order.idOf(source), reason, error })),
     };
     const gathered = await withHandler(session, handlerOf(options), (signal) =>
       gather(session, { ...collection, signal }),
     );
-    return concludeGathering(gathered, written, ensureAllSucc);
+    return concludeGathering(gathered, order.idOf, ensureAllSucc);
   }
 
   /** What both receiving calls check and work out. */
   async #receiving(options: ReceiveCommon, sources: readonly Address[], written: readonly string[]) {
     const { to = "bytes", tag } = options;
     checkCount("maxBytes", options.maxBytes, 0);
+    checkCallback("accept", options.accept);
     const time = totalOf({ timeout: options.timeout });
     const transfer: Hex | null = tag === undefined ? null : transferId(checkTag(tag));
     const session = await sessionOf(this.#contractor);
@@ -277,7 +278,8 @@ export class SharedFileDataChannel {
       place: placeOf(to),
       time,
       maxBytes,
-      accept: acceptOf(options, sources, written),
+      accept: options.accept,
+      idOf: (source: Address) => written[sources.indexOf(source)] ?? source,
     };
   }
 
@@ -315,11 +317,8 @@ function placeOf(to: Destination): string {
   return typeof to === "string" ? to : JSON.stringify(to);
 }
 
-function acceptOf({ accept }: ReceiveCommon, sources: readonly Address[], written: readonly string[]) {
-  if (accept !== undefined && typeof accept !== "function") throw usage("accept must be a function.");
-  return (
-    accept && ((manifest: Manifest, sender: Address) => accept(manifest, written[sources.indexOf(sender)] ?? sender))
-  );
+function checkCallback(name: string, value: unknown): void {
+  if (value !== undefined && typeof value !== "function") throw usage(`${name} must be a function.`);
 }
 
 function checkEarly({ ensureAllSucc, atLeast, graceAfter, sourceList }: BatchReceiveOptions): void {
@@ -333,12 +332,12 @@ function checkEarly({ ensureAllSucc, atLeast, graceAfter, sourceList }: BatchRec
 
 function concludeGathering(
   { received, failed }: Gathered,
-  written: ReadonlyMap<Address, string>,
+  idOf: (source: Address) => string,
   ensureAllSucc: boolean,
 ): Map<string, Received> {
-  const payloads = new Map([...received].map(([account, payload]) => [written.get(account)!, payload]));
+  const payloads = new Map([...received].map(([account, payload]) => [idOf(account), payload]));
   if (!ensureAllSucc || failed.size === 0) return payloads;
-  const missing = Object.fromEntries([...failed].map(([account, reason]) => [written.get(account)!, reason]));
+  const missing = Object.fromEntries([...failed].map(([account, reason]) => [idOf(account), reason]));
   const list = Object.entries(missing).map(([id, reason]) => `${id} (${reason})`);
   throw new WaybillError("NOT_ALL_RECEIVED", `Not all payloads have come: ${list.join(", ")}.`, {
     details: { received: payloads, failed: missing },
@@ -346,7 +345,7 @@ function concludeGathering(
 }
 
 function handlerOf({ complementaryHandler: handler, signal }: SendCommon | ReceiveCommon) {
-  if (handler !== undefined && typeof handler !== "function") throw usage("complementaryHandler must be a function.");
+  checkCallback("complementaryHandler", handler);
   return { handler, signal };
 }
 

@@ -49,8 +49,8 @@ export class NewsDesk {
 
   /** The last event before which nothing is left to do, if `newest` is the newest that was read. */
   position(newest: number): number {
-    const open = [...this.#undone].map(({ news }) => news.place.seq - 1);
-    return Math.max(this.#beginning ?? 0, Math.min(newest, ...open));
+    const [oldest] = this.#undone; // they came in order
+    return oldest ? oldest.news.place.seq - 1 : Math.max(this.#beginning ?? 0, newest);
   }
 
   /** The oldest news that nobody has had; `done` says that whoever took it is done with it. */

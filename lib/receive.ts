@@ -16,6 +16,8 @@ import { aborted, type Gate, type Limit, limit, pause } from "./waiting.ts";
 export interface ReceiveOrder {
   /** With a notice there may be none, which means its sender. */
   readonly sources: readonly Address[];
+  /** A source's id as the caller wrote it. */
+  readonly idOf: (source: Address) => string;
   /** Null: any transfer. */
   readonly transfer: Hex | null;
   /** Only this notice, even if it was answered already. */
@@ -23,7 +25,7 @@ export interface ReceiveOrder {
   /** Says where the target is: payloads are handed on only to calls with the same. */
   readonly place: string;
   /** Whether a payload is wanted. */
-  readonly accept?: ((manifest: Manifest, sender: Address) => boolean | Promise<boolean>) | undefined;
+  readonly accept?: ((manifest: Manifest, sender: string) => boolean | Promise<boolean>) | undefined;
   readonly target: Target<Received>;
   /** Milliseconds; null for the default. */
   readonly time: number | null;
@@ -225,7 +227,7 @@ class Receiving {
     const manifest = checkManifest(record, answer);
     if (manifest.size > order.maxBytes)
       throw new WaybillError("TOO_LARGE", `The payload has ${manifest.size} bytes, and maxBytes is ${order.maxBytes}.`);
-    if (order.accept && !(await order.accept(manifest, record.notice.sender)))
+    if (order.accept && !(await order.accept(manifest, order.idOf(record.notice.sender))))
       throw new WaybillError("REFUSED", "The payload was not accepted, and its sender is told so.");
     if (order.gate) return order.gate.run(() => this.#download(record, manifest, answer, issued, waiting), waiting);
     return this.#download(record, manifest, answer, issued, waiting);
@@ -292,14 +294,14 @@ class Receiving {
   /** Hands the receipts out: there is no way back from here. If the call ends before one stands, the payload is kept. */
   async #settle(delivery: Delivery): Promise<Delivery> {
     try {
-      if (delivery.notices.length === 0) throw late(delivery);
+      if (delivery.notices.length === 0) throw late(this.#carried(delivery));
       for (const id of delivery.notices) if (!this.#isVerified(id)) await this.#post(id, "VERIFIED");
       for (const id of delivery.notices) this.#session.inbox.answered(id);
       if (this.#order.waitForReceipt) await this.#untilStanding(delivery);
       return delivery;
     } catch (error) {
       if (!isFinal(error)) this.#session.inbox.keep(delivery);
-      throw error instanceof WaybillError && error.code === "EXPELLED" ? expelled(delivery) : error;
+      throw error instanceof WaybillError && error.code === "EXPELLED" ? expelled(this.#carried(delivery)) : error;
     }
   }
 
@@ -325,8 +327,8 @@ class Receiving {
   #standing(delivery: Delivery, refusals: ReadonlyMap<Hex, Reason>): true | undefined {
     const { ledger, follower, account } = this.#session;
     if (delivery.notices.some((id) => this.#isVerified(id))) return true;
-    const { payload, sender } = delivery;
-    if (!ledger.member(account)?.active || [...refusals.values()].includes("EXPELLED")) throw expelled(delivery);
+    const carried = this.#carried(delivery);
+    if (!ledger.member(account)?.active || [...refusals.values()].includes("EXPELLED")) throw expelled(carried);
     const open = delivery.notices.filter((id) => {
       const record = ledger.notice(id)!;
       const over = follower.head !== null && follower.head.timestamp > record.notice.deadline;
@@ -334,8 +336,12 @@ class Receiving {
     });
     if (open.length > 0) return undefined;
     const strange = [...refusals.values()].find((reason) => reason !== "EXPIRED" && reason !== "NOT_OUTSTANDING");
-    if (strange) throw refused(strange, { payload, sender });
-    throw late(delivery);
+    if (strange) throw refused(strange, { ...carried });
+    throw late(carried);
+  }
+
+  #carried({ payload, sender }: Delivery): Carried {
+    return { payload, sender: this.#order.idOf(sender) };
   }
 
   #isVerified(notice: Hex): boolean {
@@ -386,12 +392,18 @@ function isFinal(error: unknown): boolean {
   return error instanceof WaybillError && ["LATE", "EXPELLED", "REFUSED_STATEMENT"].includes(error.code);
 }
 
-function expelled({ payload, sender }: Delivery): WaybillError {
+/** What an error carries that comes when the payload is here. */
+interface Carried {
+  readonly payload: Received;
+  readonly sender: string;
+}
+
+function expelled({ payload, sender }: Carried): WaybillError {
   const details = { payload, sender };
   return new WaybillError("EXPELLED", "You were expelled before your receipt stood.", { details });
 }
 
-function late({ payload, sender }: Delivery): WaybillError {
+function late({ payload, sender }: Carried): WaybillError {
   const message = "The payload is here and verified, but the deadline or a withdrawal came before the receipt.";
   return new WaybillError("LATE", message, { details: { payload, sender } });
 }

@@ -9,7 +9,9 @@ import type { Domain } from "./statements.ts";
 export interface Deployment extends Domain {
   /** Origin of the HTTPS API, such as "https://waybill.example.org". */
   readonly api: string;
+  /** The chain's number (EIP-155). */
   readonly chainId: number;
+  /** The Waybill contract on it. */
   readonly contract: Address;
   /** Origin of every presigned URL; a URL to anywhere else is refused. */
   readonly storeOrigin: string;
