@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { type BaseWallet, JsonRpcProvider, toQuantity, Wallet } from "ethers";
+import { type BaseWallet, ContractFactory, JsonRpcProvider, toQuantity, Wallet } from "ethers";
 import { expect } from "vitest";
 import { Api } from "../../lib/api.ts";
 import {
@@ -86,6 +86,15 @@ export class Scene {
     const data = waybill.encodeFunctionData("relay", [items]);
     const sent = await this.rpc("eth_sendTransaction", { from, to: this.stack.deployment.contract, data });
     await eventually(() => this.#node.getTransactionReceipt(String(sent)));
+  }
+
+  /** Another contract, from the chain's last rich account. */
+  async deploy(bytecode: string, constructorAbi: readonly string[], ...values: unknown[]): Promise<Address> {
+    const [from] = ((await this.rpc("eth_accounts")) as string[]).slice(-1);
+    const { data } = await new ContractFactory(constructorAbi, bytecode).getDeployTransaction(...values);
+    const sent = await this.rpc("eth_sendTransaction", { from, data });
+    const receipt = await eventually(() => this.#node.getTransactionReceipt(String(sent)));
+    return receipt.contractAddress!.toLowerCase() as Address;
   }
 
   /** Reads one of the contract's views at the newest block. */
