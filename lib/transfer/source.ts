@@ -93,6 +93,7 @@ function isStream(payload: unknown): payload is ByteStream {
 
 function streamSource(stream: ByteStream): Source {
   let used = false;
+  hearErrors(stream);
   const open = async (): Promise<PartReader> => {
     if (used)
       throw new WaybillError("USAGE", "A stream can be read only once. Send a file or bytes, or open it again.");
@@ -100,6 +101,14 @@ function streamSource(stream: ByteStream): Source {
     return new StreamReader(Symbol.asyncIterator in stream ? stream : chunksOf(stream));
   };
   return { size: null, contentType: null, replayable: false, open };
+}
+
+/**
+ * A Node stream that fails before anybody reads it would end the process. It keeps its error for whoever reads it then.
+ */
+function hearErrors(stream: ByteStream): void {
+  const { on } = stream as { on?: unknown };
+  if (typeof on === "function") on.call(stream, "error", () => {});
 }
 
 /** Cuts a stream's chunks into parts. */
@@ -135,12 +144,19 @@ class StreamReader implements PartReader {
 
   async #more(): Promise<boolean> {
     if (this.#ended) return false;
-    const { done, value } = await this.#chunks.next();
+    const { done, value } = await this.#chunks.next().catch((cause: unknown) => {
+      throw failed(cause);
+    });
     if (done) this.#ended = true;
     else if (value instanceof Uint8Array) this.#rest = value;
     else throw new WaybillError("USAGE", "dataStream must give Uint8Arrays; this stream gives something else.");
     return !done;
   }
+}
+
+function failed(cause: unknown): WaybillError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new WaybillError("SOURCE_MISSING", `The payload's stream failed before its end: ${why}`, { cause });
 }
 
 /** For runtimes whose ReadableStream is not iterable. */
