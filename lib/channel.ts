@@ -1,5 +1,5 @@
 import { hexlify, randomBytes } from "ethers";
-import { type NoticeStatus, sessionOf, type TaskContractor } from "./contractor.ts";
+import { type NoticeStatus, sessionOf, statusOf, type TaskContractor } from "./contractor.ts";
 import { type Gathered, gather, type SourceFailure } from "./gather.ts";
 import { type ComplementaryHandler, withHandler } from "./handler.ts";
 import { accountOf, accountsOf, checkCount, checkNotice, checkTag, totalOf, usage } from "./options.ts";
@@ -289,6 +289,25 @@ export class SharedFileDataChannel {
    */
   status(notice: string): Promise<NoticeStatus> {
     return this.#contractor.status(notice);
+  }
+
+  /**
+   * The notices on the chain that this member sent or that name it, oldest first. So a process that is started again finds
+   * out what it has answered already, and reads it once more with `receiveStream({ notice })`.
+   * @param options.source Only this member's notices.
+   * @param options.tag Only those of transfers with this name.
+   */
+  async notices(options: { readonly source?: string; readonly tag?: string } = {}): Promise<NoticeStatus[]> {
+    const source = options.source === undefined ? null : accountOf(options.source, "source");
+    const transfer = options.tag === undefined ? null : transferId(checkTag(options.tag));
+    const session = await sessionOf(this.#contractor);
+    await session.sync();
+    const { account, ledger } = session;
+    const mine = [...ledger.notices()].filter(({ notice, recipients }) => {
+      const wanted = (source ?? notice.sender) === notice.sender && (transfer ?? notice.transfer) === notice.transfer;
+      return wanted && (notice.sender === account || recipients.has(account));
+    });
+    return mine.map(statusOf);
   }
 
   async #send(options: BatchSendOptions): Promise<string[]> {

@@ -351,7 +351,8 @@ function audiences(session: Session, targets: readonly Address[] | undefined): {
   return pagesOf(members).map(({ page, recipients }) => ({ page, recipients }));
 }
 
-function statusOf({ id, notice, withdrawn, place, recipients }: NoticeRecord): NoticeStatus {
+/** A notice as callers see it. */
+export function statusOf({ id, notice, withdrawn, place, recipients }: NoticeRecord): NoticeStatus {
   const { sender, transfer, deadline } = notice;
   const each = [...recipients.values()].map(({ account, state, outcome, transaction }) => {
     return { account, state, outcome, transaction };

@@ -220,6 +220,34 @@ describe("a participant that is started again", () => {
     );
   });
 
+  it("in the middle of collecting finds what it had collected, and gets the rest", async () => {
+    const cast = await scene.cast(3);
+    const [aggregator, ...owners] = [cast.process(0), cast.process(1), cast.process(2)];
+    const { tag, dataStream } = parcel();
+    const target = cast.accounts[0]!;
+    const first = owners[0]!.account;
+    await Promise.all([
+      owners[0]!.channel.sendStream({ target, dataStream, tag }),
+      aggregator.channel.receiveStream({ source: first, tag }),
+      owners[0]!.channel.sendStream({ target, dataStream, tag: `${tag}/other` }),
+      aggregator.channel.receiveStream({ source: first, tag: `${tag}/other` }),
+    ]);
+    await aggregator.contractor.close();
+    const again = cast.process(0);
+    const [known, ...more] = await again.channel.notices({ source: first, tag });
+    expect(more).toEqual([]);
+    expect(known).toMatchObject({ sender: first.toLowerCase(), recipients: [{ state: "verified" }] });
+    const [, [, old], [, fresh]] = await Promise.all([
+      owners[1]!.channel.sendStream({ target, dataStream, tag }),
+      again.channel.receiveStream({ notice: known!.notice }),
+      again.channel.receiveStream({ source: owners[1]!.account, tag }),
+    ]);
+    expect([old, fresh]).toEqual([new Uint8Array(dataStream), new Uint8Array(dataStream)]);
+    expect((await again.channel.notices()).length).toBe(3);
+    expect(await owners[1]!.channel.notices({ source: first })).toEqual([]);
+    expect(await rejection(again.channel.notices({ tag: "" }))).toEqual(coded("USAGE"));
+  });
+
   it("can take an open notice by its id, and is told when there is nothing to be had by one", async () => {
     const cast = await scene.cast(3);
     const [owner, me, other] = [cast.process(0), cast.process(1), cast.process(2)];
