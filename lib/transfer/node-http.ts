@@ -73,8 +73,9 @@ function responseOf(request: http.ClientRequest, response: http.IncomingMessage)
     },
     body: response,
     discard: () => {
-      // A body that went whole, both ways, leaves its connection to the next request.
-      if (!response.complete || !request.writableFinished) request.destroy();
+      // A body that went whole, both ways, leaves its connection to the next request; but not before it is read.
+      if (response.complete && request.writableFinished) response.resume();
+      else request.destroy();
     },
   };
 }
