@@ -17,6 +17,7 @@ export class Inbox {
   readonly #claimed = new Set<string>();
   readonly #kept: Delivery[] = [];
   readonly #answered = new Set<Hex>();
+  readonly #delivered = new Set<Hex>();
 
   /** True if nobody else receives this payload now; it is ours until `release`. */
   claim(sender: Address, transfer: Hex): boolean {
@@ -50,6 +51,15 @@ export class Inbox {
   /** A receipt for this notice is out, or about to be. */
   answered(notice: Hex): void {
     this.#answered.add(notice);
+  }
+
+  /** A call has returned the payload of this notice. */
+  delivered(notice: Hex): void {
+    this.#delivered.add(notice);
+  }
+
+  isDelivered(notice: Hex): boolean {
+    return this.#delivered.has(notice);
   }
 
   isAnswered(notice: Hex): boolean {

@@ -160,7 +160,7 @@ class Receiving {
     const { sender, transfer, manifest } = record.notice;
     const verified = ledger
       .noticesOf(sender, transfer)
-      .find((earlier) => earlier.recipients.get(account)?.state === "verified");
+      .find(({ id, recipients }) => recipients.get(account)?.state === "verified" || inbox.isDelivered(id));
     if (!verified) return false;
     const outcome = verified.notice.manifest === manifest ? "VERIFIED" : "REFUSED";
     inbox.answered(record.id);
@@ -298,6 +298,7 @@ class Receiving {
       for (const id of delivery.notices) if (!this.#isVerified(id)) await this.#post(id, "VERIFIED");
       for (const id of delivery.notices) this.#session.inbox.answered(id);
       if (this.#order.waitForReceipt) await this.#untilStanding(delivery);
+      for (const id of delivery.notices) this.#session.inbox.delivered(id);
       return delivery;
     } catch (error) {
       if (!isFinal(error)) this.#session.inbox.keep(delivery);

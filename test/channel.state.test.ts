@@ -345,6 +345,33 @@ describe("what is received", () => {
     expect(await sent).toBe(cast.accounts[1]);
   });
 
+  it("by a call that did not wait for its receipt is delivered once, though another notice of it comes first", async () => {
+    const { cast, owner } = await pair();
+    const { tag, dataStream } = parcel();
+    const { onNotice, notice } = noticed();
+    const end = new AbortController();
+    const sent = rejection(
+      owner.channel.sendStream({ target: cast.accounts[1]!, dataStream, tag, onNotice, signal: end.signal }),
+    );
+    const answered: string[] = [];
+    // The receipts are taken, and don't get onto the chain.
+    const slow: typeof fetch = async (input, init) => {
+      if (!String(input).endsWith("/receipts")) return fetch(input, init);
+      answered.push((JSON.parse(Buffer.from(init?.body as Uint8Array).toString()) as { notice: string }).notice);
+      return new Response(JSON.stringify({ statement: `0x${"12".repeat(32)}` }), { status: 202 });
+    };
+    const me = cast.process(1, { fetch: slow });
+    await me.channel.receiveStream({ source: owner.account, tag, receipt: "sent" });
+    const first = (await notice).notice;
+    const second = await cast.copyNotice(0, first, { later: 100 });
+    await standing(me, second);
+    const again = rejection(me.channel.receiveStream({ source: owner.account, tag, timeout: 2_000 }));
+    expect(await again).toEqual(coded("TIMEOUT"));
+    expect(answered).toEqual([first, second]);
+    end.abort();
+    expect(await sent).toEqual(coded("ABORTED"));
+  });
+
   it("has a status on the chain that both sides see", async () => {
     const { cast, owner } = await pair();
     const { tag, dataStream } = parcel();
