@@ -184,6 +184,7 @@ describe("the demo without a file", () => {
     for (const { seconds } of rounds)
       for (const time of [seconds.distribute, seconds.train, seconds.collect]) expect(time).toBeGreaterThanOrEqual(0);
     expect(result.gas).toBeGreaterThan(rounds.reduce((sum, { gas }) => sum + gas, 0));
+    expect(result.gas).toBe(result.transactions.reduce((sum: number, { gas }: Round) => sum + gas, 0));
 
     const [killed, late] = [rounds.find((round) => round.killed), rounds.find((round) => round.late)];
     expect(killed?.averaged).toContain(killed?.killed);
@@ -192,11 +193,14 @@ describe("the demo without a file", () => {
     expect(await readdir(temp)).toEqual([]);
   }, 240_000);
 
-  it.each(["SIGINT", "SIGKILL"] as const)(
-    "leaves no process and no file after %s while an owner starts again",
-    async (signal) => {
+  it.each([
+    ["SIGINT", "is open for"],
+    ["SIGKILL", "is killed, and starts again"],
+  ] as const)(
+    "leaves no process and no file after %s when it has said that it %s",
+    async (signal, text) => {
       const { child, done } = start();
-      await said(child, "is killed, and starts again");
+      await said(child, text);
       const processes = await family(child.pid as number);
       expect(processes.length).toBeGreaterThan(4);
       child.kill(signal);

@@ -2,12 +2,14 @@ import type { Address, Hex } from "../../../lib/index.ts";
 import { transferId } from "../../../lib/protocol/statements.ts";
 import type { MessageOnChain, NoticeOnChain, OnChain } from "../ledger.ts";
 import { modelTag, updateTag } from "./messages.ts";
-import { averagedIn, ROUNDS } from "./plan.ts";
+import { averagedIn, ROUNDS, STRAGGLER } from "./plan.ts";
 
 /** What the chain says of the rounds, whatever the parties say. */
 export interface Audit {
   /** Exactly the planned receipts stand: none is missing, none is for what was not to be taken. */
   readonly complete: boolean;
+  /** The straggler's notice stands, too: its update was there to be taken. */
+  readonly late: boolean;
   /** Distinct VERIFIED receipts, by recipient and transfer. */
   readonly receipts: number;
   /** By round, from 1; 0 is what belongs to no round: the opening and the check-ins. */
@@ -32,6 +34,7 @@ export function audit(chain: OnChain, cast: Cast): Audit {
   const planned = plannedReceipts(cast);
   return {
     complete: found.size === planned.length && planned.every((key) => found.has(key)),
+    late: isLate(chain, cast),
     receipts: found.size,
     rounds: rounds.map(({ receipts, gas }) => ({ receipts: receipts.size, gas })),
   };
@@ -43,6 +46,11 @@ function plannedReceipts({ aggregator, owners }: Cast): string[] {
     ...owners.map((owner) => keyOf(aggregator, transferId(modelTag(round)), owner)),
     ...averagedIn(round).map((owner) => keyOf(owners[owner]!, transferId(updateTag(round)), aggregator)),
   ]);
+}
+
+function isLate({ notices }: OnChain, { owners }: Cast): boolean {
+  const [sender, transfer] = [owners[STRAGGLER.owner], transferId(updateTag(STRAGGLER.round))];
+  return [...notices.values()].some((notice) => notice.sender === sender && notice.transfer === transfer);
 }
 
 function keyOf(sender: Address, transfer: Hex, recipient: Address): string {

@@ -55,12 +55,13 @@ class Federation {
     const aggregator = this.#start<AggregatorOrder, AggregatorWord>(AGGREGATOR, "aggregator", (word) => {
       if (word.is === "round") this.#note(word.report);
     });
-    await aggregator.ask({ ...this.#joining(this.#aggregator, task), owners: accounts }, "ready");
-    const aggregating = aggregator.ask({ do: "work", path }, "finished").then((finished) => {
+    const listens = aggregator.ask({ ...this.#joining(this.#aggregator, task), owners: accounts }, "ready");
+    const owning = OWNERS.map((_, owner) => this.#takePart(owner, task, listens));
+    const aggregating = listens.then(async () => {
+      const finished = await aggregator.ask({ do: "work", path }, "finished");
       line.note("all rounds are over; training alone, and all of it again in one process …");
       return finished;
     });
-    const owning = OWNERS.map((_, owner) => this.#takePart(owner, task));
     const [finished, reference, alone] = await Promise.all([
       aggregating,
       aggregating.then(() => trainHere(signal)),
@@ -69,6 +70,7 @@ class Federation {
     const model = { sha256: sha256(await readFile(path)), reference: sha256(encodeModel(reference)) };
     return this.#conclude(task, finished, model, alone);
   }
+
   #joining({ privateKey }: Key, task: Hex): Joining {
     return { do: "join", key: privateKey as Hex, deployment: this.#stage.stack.deployment, task };
   }
@@ -89,18 +91,18 @@ class Federation {
     this.#stage.line.note(`round ${round} of ${ROUNDS} is closed: accuracy ${(100 * accuracy).toFixed(1)} %`);
   }
 
-  /** An owner's life in the task, as one process or two; gives its accuracy without the others. */
-  async #takePart(owner: number, task: Hex): Promise<number> {
+  /** An owner's life in the task, as one process or two; gives its accuracy without the others. It begins when the aggregator listens. */
+  async #takePart(owner: number, task: Hex, listens: Promise<unknown>): Promise<number> {
     const doomed = owner === KILLED.owner;
     try {
-      return await this.#work(owner, task, doomed);
+      return await this.#work(owner, task, listens, doomed);
     } catch (error) {
       if (!doomed || !this.#wasKilled) throw error;
-      return await this.#work(owner, task, false);
+      return await this.#work(owner, task, listens, false);
     }
   }
 
-  async #work(owner: number, task: Hex, doomed: boolean): Promise<number> {
+  async #work(owner: number, task: Hex, listens: Promise<unknown>, doomed: boolean): Promise<number> {
     const party = this.#start<OwnerOrder, OwnerWord>(OWNER, OWNERS[owner]!, (word) => {
       if (word.is === "late") this.#lateTaken = word.taken;
       if (word.is !== "training" || word.round !== KILLED.round || !doomed) return;
@@ -109,7 +111,7 @@ class Federation {
       void party.stop();
     });
     const joining = this.#joining(this.#owners[owner]!, task);
-    await party.ask({ ...joining, owner, aggregator: this.#aggregator.address }, "ready");
+    await Promise.all([party.ask({ ...joining, owner, aggregator: this.#aggregator.address }, "ready"), listens]);
     return (await party.ask({ do: "work" }, "finished")).accuracyAlone;
   }
 
@@ -128,7 +130,7 @@ class Federation {
     const averaged = this.#reports.every((report) => `${report.averaged}` === `${averagedIn(report.round)}`);
     const better = accuracyAfter > Math.max(accuracyBefore, ...localOnly);
     return {
-      ok: asPlanned && averaged && better && books.complete && model.sha256 === model.reference,
+      ok: asPlanned && averaged && better && books.complete && books.late && model.sha256 === model.reference,
       task,
       aggregator: this.#aggregator.address,
       owners: OWNERS.map((name, i) => {
@@ -145,7 +147,11 @@ class Federation {
       gas: chain.gas,
       bytes: rounds.reduce((sum, { bytes }) => sum + bytes, 0),
       seconds: (performance.now() - this.#began) / 1000,
-      transactions: chain.transactions.length,
+      transactions: chain.transactions.map(({ hash, gas, carries }) => ({
+        hash,
+        gas,
+        carries: [...carries].join("+"),
+      })),
     };
   }
 

@@ -36,7 +36,7 @@ export interface FedAvgResult {
   readonly gas: number;
   readonly bytes: number;
   readonly seconds: number;
-  readonly transactions: number;
+  readonly transactions: readonly { readonly hash: string; readonly gas: number; readonly carries: string }[];
 }
 
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
@@ -55,7 +55,7 @@ export function describe(result: FedAvgResult): string {
     "",
     ...owners.map(({ name }, i) => `Alone     ${percent(localOnly[i]!)}  ${name}`),
     `Together  ${percent(result.accuracyAfter)}`,
-    `Gas       ${result.gas} in ${transactions} transactions, ${result.receipts} receipts`,
+    `Gas       ${result.gas} in ${transactions.length} transactions, ${result.receipts} receipts`,
     `SHA-256   ${result.modelSha256}  the last model`,
     `SHA-256   ${result.referenceSha256}  the same training in one process: ${same}`,
     "",
