@@ -161,7 +161,7 @@ ${/```ts\n(.*?)```/s.exec(readme)?.[1]}
   };
 
   it.each([
-    ["nodenext", { module: "nodenext", lib: ["es2023"], types: ["node"] }],
+    ["nodenext", { module: "nodenext", lib: ["es2023"], types: [] }],
     ["bundler", { module: "esnext", moduleResolution: "bundler", lib: ["es2023", "dom", "dom.iterable"], types: [] }],
   ])("type-checks with %s resolution", async (name, options) => {
     const compilerOptions = {

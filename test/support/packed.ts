@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -28,14 +28,32 @@ export async function packedConsumer(): Promise<Consumer> {
   try {
     const packed = await succeed("npm", ["pack", "--json", "--pack-destination", dir], ROOT);
     const [{ filename }] = JSON.parse(packed) as [{ filename: string }];
-    await writeFile(join(dir, "package.json"), JSON.stringify({ private: true, type: "module" }));
-    // What it depends on was installed here a moment ago, so npm has most of it in its cache.
-    await succeed("npm", ["install", "--prefer-offline", "--no-audit", "--no-fund", `./${filename}`], dir);
+    await writeProject(dir, filename);
+    await succeed("npm", ["install", "--prefer-offline", "--no-audit", "--no-fund"], dir);
     return { dir, tarball: join(dir, filename), remove };
   } catch (error) {
     await remove();
     throw error;
   }
+}
+
+interface Locked {
+  readonly dev?: boolean;
+  readonly devOptional?: boolean;
+  readonly peer?: boolean;
+  readonly optional?: boolean;
+}
+
+/** A project with the package, and with our own versions of what that depends on: npm has just had them, so no network is needed. */
+async function writeProject(dir: string, filename: string): Promise<void> {
+  const { lockfileVersion, packages } = JSON.parse(await readFile(join(ROOT, "package-lock.json"), "utf8"));
+  const ours = Object.entries<Locked>(packages).filter(
+    ([path, { dev, devOptional, peer, optional }]) => path !== "" && !(dev || devOptional || peer || optional),
+  );
+  const project = { private: true, type: "module", dependencies: { waybill: `file:${filename}` } };
+  const lock = { lockfileVersion, packages: { "": project, ...Object.fromEntries(ours) } };
+  await writeFile(join(dir, "package.json"), JSON.stringify(project));
+  await writeFile(join(dir, "package-lock.json"), JSON.stringify(lock));
 }
 
 /** Runs a program to its end. */
