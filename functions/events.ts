@@ -31,13 +31,15 @@ export async function readEvents(deps: Deps, task: Hex, query: Query, signal: Ab
 
 async function eventsAfter(deps: Deps, task: Hex, cursor: Cursor, signal: AbortSignal): Promise<Answer> {
   const until = nowOf(deps) + (deps.config.longPoll ? LONG_POLL_MS : 0);
-  for (;;) {
+  for (let seen = -1; ; await pause(LOOK_MS, signal)) {
+    const over = nowOf(deps) >= until || signal.aborted;
     const head = await deps.chain.head();
+    if (head.block === seen && !over) continue; // a block that was looked at has nothing new
+    seen = head.block;
     const events = withinBytes(await deps.chain.eventsAfter(task, cursor, head.block, MAX_EVENTS));
     const last = events.at(-1);
     if (last) return { events, next: { seq: last.seq, block: last.block }, head, poll: pollOf(deps) };
-    if (nowOf(deps) >= until || signal.aborted) return { events, next: cursor, head, poll: pollOf(deps) };
-    await pause(LOOK_MS, signal);
+    if (over) return { events, next: cursor, head, poll: pollOf(deps) };
   }
 }
 
