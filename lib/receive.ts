@@ -5,9 +5,9 @@ import { defaultTime } from "./options.ts";
 import { WaybillError } from "./protocol/errors.ts";
 import { type Address, fromBase64, type Hex } from "./protocol/hex.ts";
 import { decodeManifest, type Manifest, manifestDigest } from "./protocol/manifest.ts";
-import type { Outcome, Reason } from "./protocol/reasons.ts";
-import { noticeId, type Receipt, signStatement, statementId, transferId } from "./protocol/statements.ts";
-import { refused, type Session } from "./session.ts";
+import type { Outcome } from "./protocol/reasons.ts";
+import { noticeId, type Receipt, signStatement, transferId } from "./protocol/statements.ts";
+import type { Session } from "./session.ts";
 import { download } from "./transfer/download.ts";
 import type { Progress } from "./transfer/parts.ts";
 import type { Received, Target } from "./transfer/target.ts";
@@ -306,38 +306,25 @@ class Receiving {
     }
   }
 
+  /** Whoever relays may say that it refuses a receipt, and relay it later all the same: nobody but the chain is asked. */
   async #untilStanding(delivery: Delivery): Promise<void> {
-    const { ledger, follower, account } = this.#session;
-    const refusals = new Map<Hex, Reason>();
-    const done = new AbortController();
-    const asking = delivery.notices.map(async (id) => {
-      const statement = statementId(this.#receipt(id, "VERIFIED"), account);
-      const reason = await this.#session.refusal(statement, done.signal).catch(() => null);
-      if (reason !== null) refusals.set(id, reason);
-    });
+    const { ledger, follower } = this.#session;
     const at = Math.max(...delivery.notices.map((id) => ledger.notice(id)!.notice.deadline));
-    try {
-      await follower.until(() => this.#standing(delivery, refusals), { signal: this.#order.signal, at });
-    } finally {
-      done.abort();
-      await Promise.all(asking);
-    }
+    await follower.until(() => this.#standing(delivery), { signal: this.#order.signal, at });
   }
 
   /** The chain alone decides: one answer stands, or none can any more. */
-  #standing(delivery: Delivery, refusals: ReadonlyMap<Hex, Reason>): true | undefined {
+  #standing(delivery: Delivery): true | undefined {
     const { ledger, follower, account } = this.#session;
     if (delivery.notices.some((id) => this.#isVerified(id))) return true;
     const carried = this.#carried(delivery);
-    if (!ledger.member(account)?.active || [...refusals.values()].includes("EXPELLED")) throw expelled(carried);
+    if (!ledger.member(account)?.active) throw expelled(carried);
     const open = delivery.notices.filter((id) => {
       const record = ledger.notice(id)!;
       const over = follower.head !== null && follower.head.timestamp > record.notice.deadline;
-      return record.recipients.get(account)?.state === "outstanding" && !over && !refusals.has(id);
+      return record.recipients.get(account)?.state === "outstanding" && !over;
     });
     if (open.length > 0) return undefined;
-    const strange = [...refusals.values()].find((reason) => reason !== "EXPIRED" && reason !== "NOT_OUTSTANDING");
-    if (strange) throw refused(strange, { ...carried });
     throw late(carried);
   }
 
@@ -390,7 +377,7 @@ function strange(source: Address): WaybillError {
 
 /** Nothing changes any more; the error carries the payload. */
 function isFinal(error: unknown): boolean {
-  return error instanceof WaybillError && ["LATE", "EXPELLED", "REFUSED_STATEMENT"].includes(error.code);
+  return error instanceof WaybillError && ["LATE", "EXPELLED"].includes(error.code);
 }
 
 /** What an error carries that comes when the payload is here. */

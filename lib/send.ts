@@ -232,6 +232,7 @@ class Sending {
     }
   }
 
+  /** Why, if it should not get onto the chain in time; that it doesn't, the chain alone tells. */
   async #watchRefusal(id: Hex, signal: AbortSignal): Promise<void> {
     const reason = await this.#session.refusal(id, signal).catch(() => null);
     if (reason !== null) this.#unpublished.set(id, reason);
@@ -260,7 +261,6 @@ class Sending {
     const record = this.#session.ledger.notice(id);
     const answer = record?.recipients.get(account);
     if (answer?.state === "cleared") return answer.outcome === null ? "WITHDRAWN" : (answer.outcome as Failure);
-    if (!record && this.#unpublished.has(id)) return "NOT_PUBLISHED";
     const head = this.#session.follower.head;
     if (!head || head.timestamp <= notice.deadline) return null;
     return record ? "TIMEOUT" : "NOT_PUBLISHED";
