@@ -8,6 +8,7 @@ import {
   indicesOf,
   type Message,
   namedAuthor,
+  placeOf,
   type Statement,
   signerOf,
   taskId,
@@ -38,9 +39,10 @@ export function createTasks(deps: PostingDeps): Hono {
       await checkMessage(deps, message);
       return { answer: { statement: await relay(deps, account, message, signature) } };
     })
-    .serve(routes.postReceipt, async ({ account, ids, body: { signature, ...receipt } }) => {
-      const { recipients } = (await records.notice(ids.task!, receipt.notice)) ?? unknownNotice();
-      if (!recipients.includes(account)) throw notForYou();
+    .serve(routes.postReceipt, async ({ account, ids, standing, body: { signature, ...receipt } }) => {
+      const signed = await records.notice(ids.task!, receipt.notice);
+      if (signed === null) await checkOnChain(deps, ids.task!, receipt.notice, standing!.index!);
+      else if (!signed.recipients.includes(account)) throw notForYou();
       const statement: Statement = { kind: "receipt", task: ids.task!, ...receipt };
       return { answer: { statement: await relay(deps, account, statement, signature) } };
     })
@@ -72,6 +74,13 @@ async function relay(deps: PostingDeps, caller: Address, statement: Statement, s
   if (signerOf(deps.config, statement, signature) !== caller)
     throw new WaybillError("BAD_SIGNATURE", "The statement's signature is not yours for this chain and contract.");
   return deps.outbox.post({ statement, author: caller, signature });
+}
+
+/** A notice that its sender relayed itself has no record here, but it stands on the chain, on its recipients' page. */
+async function checkOnChain({ chain }: PostingDeps, task: Hex, notice: Hex, index: number): Promise<void> {
+  const { page, bit } = placeOf(index);
+  const state = (await chain.notice(task, page, notice)) ?? unknownNotice();
+  if (!(((state.outstanding | state.verified) >> BigInt(bit)) & 1n)) throw notForYou();
 }
 
 /**

@@ -259,6 +259,21 @@ describe("an attack", () => {
     expect(await api.posted()).toHaveLength(before);
   });
 
+  it("leaves the answer to a notice that its sender relayed itself, to its recipients alone", async () => {
+    const relayed = await task.notice([task.members.indexOf(roles.recipient.wallet)]);
+    await api.relay(relayed);
+    const notice = noticeId(relayed.statement);
+    for (const [caller, code] of [
+      [roles.bystander, "NOT_RECIPIENT"],
+      [roles.recipient, undefined],
+    ] as const) {
+      const receipt = { kind: "receipt", task: task.id, notice, outcome: "REFUSED" } as const;
+      const { signature } = await task.sign(caller.wallet, receipt);
+      const answer = await caller.post(`/v1/tasks/${task.id}/receipts`, { notice, outcome: "REFUSED", signature });
+      expect(answer.json.code).toBe(code);
+    }
+  });
+
   it("by an expelled or re-admitted recipient's old index gets no URL", async () => {
     const room = await api.task(3);
     const from = api.caller(room.members[0]!);
