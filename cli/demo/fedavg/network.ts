@@ -77,7 +77,7 @@ export class Network {
     return this.#activations[last + 1]!;
   }
 
-  /** From the logits' derivatives, which stand in their place, back to the first layer; each activation gives way to its derivative. */
+  /** From the logits' derivatives back to the first layer; each activation gives way to its own derivative. */
   #backward(gradient: Float64Array): void {
     for (let i = this.#layers.length - 1; i >= 0; i--) {
       const from = this.#activations[i]!;

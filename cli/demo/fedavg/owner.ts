@@ -98,7 +98,7 @@ class Owner {
     else if (round > STRAGGLER.round) this.#enough.abort();
   }
 
-  /** The straggler: its round is over, and here its update comes, ahead of the next round's. It lies there until that is over, too. */
+  /** The straggler: its round is over, and here its update comes, ahead of the next one, during which it lies there. */
   async #sendLate(update: Update): Promise<void> {
     this.#held = null;
     let published = (): void => {};

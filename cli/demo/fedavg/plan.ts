@@ -27,7 +27,7 @@ const WORLD: World = {
   length: 50,
   share: 0.6,
 };
-/** 1.1 MiB of parameters: real transfers. Documents have few words, so that most of the first layer rests and an epoch is quick. */
+/** 1.1 MiB of parameters: real transfers. As documents have few words, most of the first layer rests: an epoch is quick. */
 const RECIPE: Recipe = { shape: [WORLD.width, 256, 64, WORLD.classes], epochs: 2, batch: 10, rate: 0.1 };
 export const PARAMETERS: number = parameterCount(RECIPE.shape);
 

@@ -91,7 +91,7 @@ class Federation {
     this.#stage.line.note(`round ${round} of ${ROUNDS} is closed: accuracy ${(100 * accuracy).toFixed(1)} %`);
   }
 
-  /** An owner's life in the task, as one process or two; gives its accuracy without the others. It begins when the aggregator listens. */
+  /** An owner's life in the task, as one process or two, once the aggregator listens; gives its accuracy alone. */
   async #takePart(owner: number, task: Hex, listens: Promise<unknown>): Promise<number> {
     const doomed = owner === KILLED.owner;
     try {
