@@ -2,7 +2,7 @@ import { hexlify, randomBytes } from "ethers";
 import { type NoticeStatus, sessionOf, statusOf, type TaskContractor } from "./contractor.ts";
 import { type Gathered, gather, type SourceFailure } from "./gather.ts";
 import { type ComplementaryHandler, withHandler } from "./handler.ts";
-import { accountOf, accountsOf, checkCount, checkNotice, checkTag, totalOf, usage } from "./options.ts";
+import { accountOf, accountsOf, checkCount, checkNames, checkNotice, checkTag, totalOf, usage } from "./options.ts";
 import { WaybillError } from "./protocol/errors.ts";
 import type { Address, Hex } from "./protocol/hex.ts";
 import type { Manifest } from "./protocol/manifest.ts";
@@ -36,7 +36,7 @@ interface SendCommon {
   readonly ensureAllSucc?: boolean;
   /** Ends the call: an upload stays for a later call to go on; notices of this call are withdrawn. Rejects with ABORTED. */
   readonly signal?: AbortSignal;
-  /** Bytes of a part, at least what the store takes; by default 8 MiB, more for large payloads. Only a new transfer heeds it. */
+  /** Bytes of a part, raised to the least that the store takes (5 MiB); by default 8 MiB, more for large payloads. Only a new transfer heeds it. */
   readonly partSize?: number;
   /**
    * Gets, while the call runs, the task's messages and roster changes, and first those that nobody has had; one at a time,
@@ -143,6 +143,27 @@ export interface BatchReceiveOptions extends ReceiveCommon {
   }) => void;
 }
 
+const SEND = [
+  ...["source", "target", "dataStream", "tag", "connectionTimeout", "timeout", "ensureAllSucc", "signal", "partSize"],
+  ...["complementaryHandler", "onProgress", "onNotice", "onReceipt"],
+];
+const RECEIVE_COMMON = [
+  ...[
+    "receiver",
+    "tag",
+    "to",
+    "force",
+    "maxBytes",
+    "accept",
+    "timeout",
+    "complementaryHandler",
+    "signal",
+    "onProgress",
+  ],
+];
+const RECEIVE = ["source", "notice", "receipt", ...RECEIVE_COMMON];
+const RECEIVE_BATCH = ["sourceList", "ensureAllSucc", "atLeast", "graceAfter", "onFailure", ...RECEIVE_COMMON];
+
 /**
  * Sends and receives large payloads between the members of a task. "Received" means verified: in the recipient's memory or,
  * fsynced, in its file, with its signed receipt on the chain.
@@ -167,6 +188,7 @@ export class SharedFileDataChannel {
    * notice did not reach the chain; SOURCE_CHANGED; PAYLOAD_TOO_LARGE.
    */
   async sendStream(options: SendOptions): Promise<string | null> {
+    checkNames(options, SEND);
     if (typeof options.target !== "string") throw usage("target must be one account. For several use batchSendStream.");
     const received = await this.#send({ ...options, target: [options.target] });
     return received[0] ?? null;
@@ -196,6 +218,7 @@ export class SharedFileDataChannel {
   ): Promise<[string, string]>;
   receiveStream(options: ReceiveOptions & { readonly to: "stream" }): Promise<[string, ReadableStream<Uint8Array>]>;
   async receiveStream(options: ReceiveOptions): Promise<[string, Received]> {
+    checkNames(options, RECEIVE);
     const { to = "bytes", onProgress, receipt = "standing" } = options;
     const notice = options.notice === undefined ? undefined : checkNotice(options.notice);
     const written = typeof options.source === "string" ? [options.source] : options.source;
@@ -226,6 +249,7 @@ export class SharedFileDataChannel {
     options: BatchReceiveOptions & { readonly to: "stream" },
   ): Promise<Map<string, ReadableStream<Uint8Array>>>;
   async batchReceiveStream(options: BatchReceiveOptions): Promise<Map<string, Received>> {
+    checkNames(options, RECEIVE_BATCH);
     const {
       to = "bytes",
       sourceList,
@@ -311,6 +335,7 @@ export class SharedFileDataChannel {
   }
 
   async #send(options: BatchSendOptions): Promise<string[]> {
+    checkNames(options, SEND);
     const recipients = accountsOf(options.target, "target");
     const written = new Map(recipients.map((account, i) => [account, options.target[i]!]));
     const tag = checkTag(options.tag ?? hexlify(randomBytes(16)));

@@ -1,7 +1,7 @@
 import { hexlify, randomBytes, type Signer } from "ethers";
 import type { Member, NoticeRecord } from "./chain/ledger.ts";
 import { type BodyOf, encodeBody, encodeKind, type MessageKinds, readNews, type TaskNews } from "./messages.ts";
-import { accountsOf, checkCount, checkNotice, checkTask, totalOf, usage } from "./options.ts";
+import { accountsOf, checkCount, checkNames, checkNotice, checkSigner, checkTask, totalOf, usage } from "./options.ts";
 import { pagesOf } from "./pages.ts";
 import { type Deployment, deploymentSchema } from "./protocol/deployment.ts";
 import { WaybillError } from "./protocol/errors.ts";
@@ -118,10 +118,12 @@ export class TaskContractor {
 
   /**
    * Begins to read its position in the task's events. That this fails ends nothing: the next call tries again.
-   * @throws WaybillError USAGE when the task's id or the deployment is malformed.
+   * @throws WaybillError USAGE when the task's id, the signer or the deployment is none, or an option is unknown.
    */
   constructor(options: ContractorOptions) {
+    checkNames(options, ["task", "signer", "deployment", "fetch", "stateDir", "from", "stallTimeout"]);
     const { signer, fetch, stateDir, from } = options;
+    checkSigner(signer);
     this.task = checkTask(options.task);
     checkCount("from", from, 0);
     const deployment = readDeployment(options.deployment);
@@ -141,6 +143,7 @@ export class TaskContractor {
    */
   static async open(options: OpenOptions): Promise<TaskContractor> {
     const { signer, members: list, salt: _salt, ...more } = options;
+    checkSigner(signer);
     const deployment = readDeployment(options.deployment);
     const members = accountsOf(list, "members");
     if (members.length > MAX_MEMBERS)

@@ -82,7 +82,7 @@ class Receiving {
   async run(begin: (signal: AbortSignal) => Promise<void>): Promise<Delivery> {
     const { order, session } = { order: this.#order, session: this.#session };
     await order.target.check();
-    const end = this.#limit(order.time ?? defaultTime(0), "No notice came from a listed source in time.");
+    const end = this.#limit(order.time ?? defaultTime(0), () => this.#nothingCame());
     try {
       await begin(end.signal);
       for (;;) {
@@ -95,9 +95,19 @@ class Receiving {
     }
   }
 
-  #limit(ms: number, what: string): Limit {
+  #nothingCame(): string {
+    const { sources, transfer, idOf } = this.#order;
+    const { ledger, account } = this.#session;
+    const had = sources
+      .flatMap((source) => (transfer === null ? [] : ledger.noticesOf(source, transfer)))
+      .find(({ recipients }) => recipients.get(account)?.state === "verified");
+    if (!had) return "No notice came from a listed source in time. Receive again to wait longer.";
+    return `You have verified this tag of ${idOf(had.notice.sender)} before, and it counts once. To read it again while it is kept, receive with notice: "${had.id}".`;
+  }
+
+  #limit(ms: number, what: () => string): Limit {
     const outer = [this.#order.signal, this.#order.enough].filter((signal) => signal !== undefined);
-    const late = (): WaybillError => new WaybillError("TIMEOUT", `${what} Receive again to wait longer.`);
+    const late = (): WaybillError => new WaybillError("TIMEOUT", what());
     return limit(ms, outer.length > 0 ? AbortSignal.any(outer) : undefined, late);
   }
 
@@ -242,7 +252,7 @@ class Receiving {
   ): Promise<Received> {
     const { order, session } = { order: this.#order, session: this.#session };
     // Without a time of the caller's own, the download gets what a payload of this size is given.
-    const end = order.time === null ? this.#limit(defaultTime(manifest.size), "The download took too long.") : null;
+    const end = order.time === null ? this.#limit(defaultTime(manifest.size), tooSlow) : null;
     try {
       const sink = await order.target.begin(manifest, record.notice.sender);
       if (sink)
@@ -364,6 +374,8 @@ function checkManifest({ id, notice }: NoticeRecord, answer: DownloadAnswer): Ma
   }
   throw new WaybillError("CORRUPT", "The sender committed to the manifest of another transfer.");
 }
+
+const tooSlow = (): string => "The download took too long. Receive again to wait longer.";
 
 /** What the sender is told of a failure, if it is about the payload and not about us or the way. */
 function outcomeOf(error: unknown): Outcome | null {

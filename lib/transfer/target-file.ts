@@ -24,11 +24,14 @@ export function folderTarget(dir: string, options: TargetOptions): Target<string
   return new FileTarget(resolve(dir), nameFor, options);
 }
 
-/** No name that a sender chooses leads out of the folder or hides in it, and no two payloads share one. */
+/**
+ * No name that a sender chooses leads out of the folder or hides in it, and no two payloads share one: a tag that had to be
+ * changed, that differs from another in upper case only, or that looks like a suffixed one gets a suffix of its id.
+ */
 function nameFor(manifest: Manifest, sender: string): string {
   const plain = manifest.tag.replace(/[^A-Za-z0-9._-]/g, "_").slice(0, MAX_NAME - sender.length - 10);
-  const suffix = plain === manifest.tag ? "" : `-${transferId(manifest.tag).slice(2, 10)}`;
-  return `${sender}-${plain}${suffix}`;
+  const own = plain === manifest.tag && plain === plain.toLowerCase() && !/-[0-9a-f]{8}$/.test(plain);
+  return `${sender}-${plain}${own ? "" : `-${transferId(manifest.tag).slice(2, 10)}`}`;
 }
 
 class FileTarget implements Target<string> {
