@@ -30,6 +30,7 @@ import {
   taskAnswer,
   wireText,
 } from "./protocol/wire.ts";
+import { pause } from "./waiting.ts";
 
 /** No route takes longer; an HTTP API on AWS ends at 30 s itself. */
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -297,21 +298,6 @@ function patience(error: WaybillError, failures: number): number {
   const { retryAfter } = error.details;
   if (typeof retryAfter === "number") return retryAfter * (1 + Math.random() / 4);
   return Math.random() * Math.min(BACK_OFF_MS.most, BACK_OFF_MS.first * 2 ** failures);
-}
-
-async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  signal?.throwIfAborted();
-  await new Promise<void>((resolve, reject) => {
-    const stop = (): void => {
-      clearTimeout(timer);
-      reject(signal?.reason as Error);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, ms);
-    signal?.addEventListener("abort", stop, { once: true });
-  });
 }
 
 /** The body, as long as it stays within what an answer may be. */
