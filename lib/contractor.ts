@@ -204,6 +204,7 @@ export class TaskContractor {
   ): Promise<Hex[]>;
   post<Kind extends string>(options: PostOptions<Kind>): Promise<Hex[]>;
   async post(options: PostOptions): Promise<Hex[]> {
+    checkNames(options, ["kind", "body", "targets", "signal"]);
     const payload = encodeBody(options.body);
     const name = encodeKind(options.kind);
     const targets = options.targets && accountsOf(options.targets, "targets");

@@ -1,3 +1,4 @@
+import { tmpdir } from "node:os";
 import { VoidSigner, Wallet } from "ethers";
 import { expect, it } from "vitest";
 import { type ContractorOptions, SharedFileDataChannel, TaskContractor } from "../lib/index.ts";
@@ -26,6 +27,20 @@ it("a signer that can't sign, or an option that there isn't, is refused by the c
   await new TaskContractor({ task, signer: new VoidSigner(`0x${"a".repeat(40)}`), deployment }).close();
 });
 
+it("a folder where a file is meant is refused at once", async () => {
+  const contractor = new TaskContractor({ task, signer: Wallet.createRandom(), deployment });
+  try {
+    const source = Wallet.createRandom().address;
+    const receiving = new SharedFileDataChannel(contractor).receiveStream({ source, to: { path: tmpdir() } });
+    await expect(receiving).rejects.toMatchObject({
+      code: "TARGET_UNWRITABLE",
+      message: expect.stringContaining("dir"),
+    });
+  } finally {
+    await contractor.close();
+  }
+});
+
 it("a misspelt option is refused by every call, and not taken for its default", async () => {
   const contractor = new TaskContractor({ task, signer: Wallet.createRandom(), deployment });
   try {
@@ -38,6 +53,7 @@ it("a misspelt option is refused by every call, and not taken for its default", 
       () => channel.batchSendStream({ target: [target], dataStream, ...misspelt }),
       () => channel.receiveStream({ source: target, ...misspelt }),
       () => channel.batchReceiveStream({ sourceList: [target], ...misspelt }),
+      () => contractor.post({ kind: "note", body: 1, ...misspelt }),
     ];
     for (const call of calls) await expect(call()).rejects.toEqual(usage('no option "tagg"'));
   } finally {

@@ -31,7 +31,7 @@ export function exists(path: string): WaybillError {
 }
 
 export function unwritable(path: string, cause?: unknown): WaybillError {
-  const message = `${path} can't be written. Check that its folder exists and is yours to write.`;
+  const message = `${path} can't be written. Its folder must exist already, and be yours to write.`;
   return new WaybillError("TARGET_UNWRITABLE", message, { cause });
 }
 

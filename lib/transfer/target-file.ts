@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { access, type FileHandle, link, lstat, open, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { WaybillError } from "../protocol/errors.ts";
 import type { Manifest } from "../protocol/manifest.ts";
 import { partsOf } from "../protocol/plan.ts";
 import { transferId } from "../protocol/statements.ts";
@@ -16,7 +17,7 @@ const MAX_NAME = 200;
 /** One file. */
 export function fileTarget(path: string, options: TargetOptions): Target<string> {
   const whole = resolve(path);
-  return new FileTarget(dirname(whole), () => basename(whole), options);
+  return new FileTarget(dirname(whole), () => basename(whole), options, whole);
 }
 
 /** A file of its own for every payload, in a folder. */
@@ -34,21 +35,35 @@ function nameFor(manifest: Manifest, sender: string): string {
   return `${sender}-${plain}${own ? "" : `-${transferId(manifest.tag).slice(2, 10)}`}`;
 }
 
+function isFolder(path: string): WaybillError {
+  return new WaybillError("TARGET_UNWRITABLE", `${path} is a folder. Name a file, or say to: { dir }.`);
+}
+
 class FileTarget implements Target<string> {
   readonly #dir: string;
   readonly #nameFor: (manifest: Manifest, sender: string) => string;
   readonly #force: boolean;
+  /** The file's path, where it is known from the beginning. */
+  readonly #whole: string | undefined;
   #path = "";
   #part = "";
   #file: FileHandle | null = null;
 
-  constructor(dir: string, name: (manifest: Manifest, sender: string) => string, { force = false }: TargetOptions) {
+  constructor(
+    dir: string,
+    name: (manifest: Manifest, sender: string) => string,
+    { force = false }: TargetOptions,
+    whole?: string,
+  ) {
     this.#dir = dir;
+    this.#whole = whole;
     this.#nameFor = name;
     this.#force = force;
   }
 
   async check(): Promise<void> {
+    if (this.#whole !== undefined && (await stat(this.#whole).catch(() => null))?.isDirectory())
+      throw isFolder(this.#whole);
     const found = await stat(this.#dir).catch((cause: unknown) => {
       throw unwritable(this.#dir, cause);
     });
@@ -61,7 +76,7 @@ class FileTarget implements Target<string> {
   async begin(manifest: Manifest, sender: string): Promise<PartSink | null> {
     this.#path = join(this.#dir, this.#nameFor(manifest, sender));
     const standing = await lstat(this.#path).catch(() => null);
-    if (standing?.isDirectory()) throw unwritable(this.#path);
+    if (standing?.isDirectory()) throw isFolder(this.#path);
     if (standing?.isFile() && (await isPayload(this.#path, manifest))) return null;
     if (standing && !this.#force) throw exists(this.#path);
     await checkSpace(this.#dir, this.#path, manifest.size);
