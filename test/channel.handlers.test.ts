@@ -136,7 +136,7 @@ describe("a complementaryHandler", () => {
   });
 
   it("that throws ends the other calls too: a batch, and a send, whose notice is taken back", async () => {
-    const cast = await scene.cast(2);
+    const cast = await scene.cast(3); // the third never answers, so that neither call can end by itself
     const [alice, bob] = [await ready(cast, 0), await ready(cast, 1)];
     const mine = new Error("mine");
     const complementaryHandler = (): never => {
@@ -147,7 +147,9 @@ describe("a complementaryHandler", () => {
     const { tag, dataStream } = parcel();
     const [first, second] = [
       rejection(collecting),
-      rejection(alice.channel.sendStream({ target: bob.account, dataStream, tag, onNotice, complementaryHandler })),
+      rejection(
+        alice.channel.sendStream({ target: cast.accounts[2]!, dataStream, tag, onNotice, complementaryHandler }),
+      ),
     ];
     const id = (await notice).notice;
     await standing(alice, id);
