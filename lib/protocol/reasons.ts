@@ -41,6 +41,7 @@ export const curable: ReadonlySet<Reason> = new Set<Reason>([
 
 /** A receipt's word about a payload. */
 export const outcomes = { VERIFIED: 1, CORRUPT: 2, TOO_LARGE: 3, REFUSED: 4 } as const;
+/** What a recipient says: VERIFIED, or why it turned the payload down. */
 export type Outcome = keyof typeof outcomes;
 
 export function outcomeOf(code: number): Outcome | null {
