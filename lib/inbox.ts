@@ -53,6 +53,11 @@ export class Inbox {
     this.#answered.add(notice);
   }
 
+  /** The receipt did not get out. */
+  unanswered(notice: Hex): void {
+    this.#answered.delete(notice);
+  }
+
   /** A call has returned the payload of this notice. */
   delivered(notice: Hex): void {
     this.#delivered.add(notice);

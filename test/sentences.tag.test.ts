@@ -204,6 +204,33 @@ it.concurrent.each([
   expect(cast.downloads).toBe(outcome === "VERIFIED" ? 1 : 0);
 });
 
+it.concurrent("an answer to a later notice that did not get out is given again, however often it takes", async () => {
+  const cast = await scene.cast(2);
+  const [alice, bob] = cast.accounts as [string, string];
+  const { onNotice, notice } = noticed();
+  const { tag, dataStream } = parcel();
+  const got = signpost();
+  let outage = 7; // one call of the API's client makes 5 tries
+  const fetch: typeof globalThis.fetch = async (input, init) => {
+    if (!String(input).endsWith("/receipts")) return globalThis.fetch(input, init);
+    outage -= 1;
+    if (outage >= 0) throw new TypeError("fetch failed");
+    got.reach();
+    return globalThis.fetch(input, init);
+  };
+  const sending = cast.process(0).channel.sendStream({ target: bob, dataStream, tag, onNotice });
+  await cast.process(1).channel.receiveStream({ source: alice, tag });
+  await sending;
+  const later = await cast.copyNotice(0, (await notice).notice, { later: 60 });
+  const recipient = cast.process(1, { fetch });
+  const end = new AbortController();
+  const waiting = rejection(recipient.channel.receiveStream({ source: alice, signal: end.signal }));
+  await got.reached;
+  await eventually(async () => (await recipient.contractor.status(later)).recipients[0]?.state === "verified" || null);
+  end.abort();
+  expect(await waiting).toEqual(coded("ABORTED"));
+});
+
 it.concurrent("the same transfer with another digest is answered REFUSED, and goes to no call", async () => {
   const cast = await scene.cast(2);
   const [alice, bob] = cast.accounts as [string, string];
