@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import * as z from "zod/mini";
+import type { FeePolicy } from "../lib/chain/fees.ts";
 import { ChainReader } from "../lib/chain/reader.ts";
 import { Rpc } from "../lib/chain/rpc.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
@@ -10,7 +11,7 @@ import { type Config, configFromEnv } from "./config.ts";
 import { type Entry, Outbox, type OutboxStore, type Settlement } from "./outbox.ts";
 import { itemOf, type Packet, packetsOf } from "./packing.ts";
 import { provenBy } from "./proof.ts";
-import { type FeePolicy, keyRelayer, Relay, type Relayer } from "./relay.ts";
+import { keyRelayer, Relay, type Relayer } from "./relay.ts";
 import { type Skip, select } from "./selection.ts";
 import { Store } from "./store.ts";
 import type { DoorBell } from "./wake.ts";
