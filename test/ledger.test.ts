@@ -418,6 +418,42 @@ describe("a follower", () => {
     await expect(gone.until(() => undefined, { at: 99 })).rejects.toMatchObject({ code: "UNREACHABLE" });
   });
 
+  it("tells once that the chain stands still after a deadline, and goes on when a block comes", async () => {
+    const script = source();
+    const follower = follow(script);
+    script.at = { head: head(1, 100), seq: 0 };
+    script.push({ events: [], head: head(1, 100), poll: 0 });
+    let told = 0;
+    const over = follower.until(() => (follower.head && follower.head.timestamp > 100 ? follower.head : undefined), {
+      at: 100,
+      onStill: () => {
+        told += 1;
+        setTimeout(() => {
+          script.at = { head: head(2, 104), seq: 0 };
+        }, 700); // two more looks
+      },
+    });
+    expect(await over).toEqual(head(2, 104));
+    expect(told).toBe(1);
+  });
+
+  it("does not call a chain still before the deadline is over by our own clock, nor one that nobody can see", async () => {
+    for (const unseen of [false, true]) {
+      const script = source();
+      if (unseen) script.look = () => Promise.reject(new WaybillError("UNREACHABLE", "gone"));
+      script.at = { head: head(1, 100), seq: 0 };
+      script.push({ events: [], head: head(1, 100), poll: 0 });
+      let told = 0;
+      const onStill = (): void => {
+        told += 1;
+      };
+      const at = unseen ? 100 : 104;
+      const wait = follow(script, 3_000).until(() => undefined, { at, onStill, signal: AbortSignal.timeout(3_500) });
+      await expect(wait).rejects.toMatchObject(unseen ? { code: "UNREACHABLE" } : { name: "TimeoutError" });
+      expect(told).toBe(0);
+    }
+  });
+
   it("rejects with its signal's reason, with what a probe throws, and when it is closed", async () => {
     const follower = follow(source());
     const end = new AbortController();

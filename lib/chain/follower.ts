@@ -38,6 +38,11 @@ export interface WaitOptions {
    * chain time does not get there.
    */
   readonly at?: number | undefined;
+  /**
+   * Called at most once, when chain time ought to be past `at` by our own clock and the chain shows no block after it:
+   * it may make blocks only for transactions. Whoever can, sends one; if still no block comes, the wait ends as above.
+   */
+  readonly onStill?: (() => void) | undefined;
 }
 
 /** Faults that pass by themselves. Anything else that a source says ends all waiting. */
@@ -47,6 +52,8 @@ const BACK_OFF_MS = { first: 200, most: 10_000 };
 const EVENTS_PER_TURN = 16;
 /** How often to look for the end of a deadline: not more than anybody's chain makes blocks, and never rarely. */
 const LOOK_MS = { least: 300, most: 30_000 };
+/** A block may be late, or its slot empty: a chain that is overdue for less than this is not called still. */
+const STILL = { blocks: 2, leastMs: 2_000 };
 
 /**
  * Drives a task's events from a source to the ledger, and to those who wait for what it says. It reads only while
@@ -90,7 +97,7 @@ export class Follower {
       this.#waits.add(wait);
       wait.atEnd(() => this.#leave(wait));
       wait.atEnd(onAbort(options.signal, (reason) => wait.fail(reason)));
-      if (options.at !== undefined) wait.atEnd(this.#watch(options.at, wait));
+      if (options.at !== undefined) wait.atEnd(this.#watch(options.at, wait, options.onStill));
       this.#start();
     });
   }
@@ -181,32 +188,51 @@ export class Follower {
     this.#headSeen = performance.now();
   }
 
-  /** When a deadline should be over, looks for a block after it, and gives up when there are no new blocks. */
-  #watch(at: number, wait: Wait): () => void {
-    const began = performance.now();
+  /**
+   * When a deadline should be over, looks for a block after it; tells when the chain stands still, and gives up when it
+   * goes on doing so. An idle chain may have stood still for hours: only from the deadline on does that matter.
+   */
+  #watch(at: number, wait: Wait, onStill: (() => void) | undefined): () => void {
+    let tell = onStill;
+    let since: number | null = null; // when it was over by our own clock, and the chain not there yet
     let timer: NodeJS.Timeout;
     const arm = (): void => {
       const pace = Math.max(LOOK_MS.least, this.#options.blockTime / 2, this.#remaining(at));
       timer = setTimeout(() => void look(), Math.min(LOOK_MS.most, pace));
     };
     const look = async (): Promise<void> => {
-      if (this.#remaining(at) <= 0) await this.#look();
-      const age = performance.now() - Math.max(began, this.#headSeen);
-      if (this.#remaining(at) <= 0 && age > this.#options.maxBlockAge) wait.fail(this.#fault ?? stalled(age));
+      if (this.#remaining(at) > 0) since = null;
+      else {
+        since ??= performance.now();
+        const seen = await this.#look();
+        if (seen && seen.timestamp <= at && performance.now() - since >= this.#stillAfter() && !wait.ended) {
+          tell?.();
+          tell = undefined;
+        }
+        const age = performance.now() - Math.max(since, this.#headSeen);
+        if (this.#remaining(at) <= 0 && age > this.#options.maxBlockAge) wait.fail(this.#fault ?? stalled(age));
+      }
       if (!wait.ended) arm();
     };
     arm();
     return () => clearTimeout(timer);
   }
 
-  async #look(): Promise<void> {
+  #stillAfter(): number {
+    return Math.max(STILL.leastMs, STILL.blocks * this.#options.blockTime);
+  }
+
+  /** Where the source says that the chain stands; null when it could not be asked. */
+  async #look(): Promise<Head | null> {
     try {
       const { head, seq } = await this.#options.source.look();
       if (this.ledger.position.seq >= seq) this.#reached(head);
       this.#checkAll();
+      return head;
     } catch (error) {
       if (!isPassing(error)) this.#failAll(error);
       this.#fault = error;
+      return null;
     }
   }
 
