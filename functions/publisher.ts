@@ -11,8 +11,9 @@ import { type Config, configFromEnv } from "./config.ts";
 import { type Entry, Outbox, type OutboxStore, type Settlement } from "./outbox.ts";
 import { itemOf, type Packet, packetsOf } from "./packing.ts";
 import { provenBy } from "./proof.ts";
-import { keyRelayer, Relay, type Relayer } from "./relay.ts";
+import { Relay, type Relayer } from "./relay.ts";
 import { type Skip, select } from "./selection.ts";
+import { relayerFromEnv } from "./signers.ts";
 import { Store } from "./store.ts";
 import type { DoorBell } from "./wake.ts";
 
@@ -277,13 +278,14 @@ function describe(error: unknown): string {
 }
 
 const environment = z.object({
-  WAYBILL_RELAYER_KEY: z.string().check(z.regex(/^0x[0-9a-fA-F]{64}$/)),
   /** Wei. "0": the chain's gas is free. */
   WAYBILL_MAX_FEE_PER_GAS: z.string().check(z.regex(/^[0-9]{1,30}$/)),
 });
 
-/** @throws WaybillError USAGE that names the variable, and never its value. */
-function publisherFromEnv(env: Readonly<Record<string, string | undefined>>): { publisher: Publisher; config: Config } {
+/** @throws WaybillError USAGE that names the variable, and never its value; and as `relayerFromEnv`. */
+async function publisherFromEnv(
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<{ publisher: Publisher; config: Config }> {
   const config = configFromEnv(env);
   const set = environment.safeParse(env);
   if (!set.success) {
@@ -294,7 +296,7 @@ function publisherFromEnv(env: Readonly<Record<string, string | undefined>>): { 
   const publisher = new Publisher({
     ...config,
     store: new Store(config),
-    relayer: keyRelayer(set.data.WAYBILL_RELAYER_KEY),
+    relayer: await relayerFromEnv(env, config.region),
     fees: maxFeePerGas > 0n ? { kind: "market", maxFeePerGas } : { kind: "free" },
     log: toStderr,
   });
@@ -302,7 +304,7 @@ function publisherFromEnv(env: Readonly<Record<string, string | undefined>>): { 
 }
 
 const toStderr = (line: string): void => void process.stderr.write(`${line}\n`);
-let deployed: ReturnType<typeof publisherFromEnv> | null = null;
+let deployed: Awaited<ReturnType<typeof publisherFromEnv>> | null = null;
 
 /** A step takes two block times of waiting and a few seconds of calls; without that much left, none is begun. */
 const STEP_MS = 15_000;
@@ -312,7 +314,7 @@ const STEP_MS = 15_000;
  */
 export async function handler(_event: unknown, context: { getRemainingTimeInMillis(): number }): Promise<void> {
   try {
-    deployed ??= publisherFromEnv(process.env);
+    deployed ??= await publisherFromEnv(process.env);
     const { publisher, config } = deployed;
     for (let again = true; again; ) {
       const { pending, moved } = await publisher.step();
