@@ -8,10 +8,14 @@ export type { Stack, StackOptions };
 
 const own = createRequire(import.meta.url);
 
+/** Loaded only where its service is used, which is never on one machine. */
+const ON_DEMAND = ["@aws-sdk/client-kms"];
+
 /** @throws WaybillError USAGE with the line that adds what is missing. */
 function checkPeers(): void {
   const { peerDependencies } = own("waybill/package.json") as { peerDependencies: Record<string, string> };
-  const missing = Object.entries(peerDependencies).filter(([name]) => !isInstalled(name));
+  const needed = Object.entries(peerDependencies).filter(([name]) => !ON_DEMAND.includes(name));
+  const missing = needed.filter(([name]) => !isInstalled(name));
   if (missing.length === 0) return;
   const list = missing.map(([name, range]) => `"${name}@${range}"`).join(" ");
   throw new WaybillError(

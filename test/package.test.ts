@@ -10,6 +10,9 @@ import { type Consumer, packedConsumer, ROOT, type Run, run } from "./support/pa
 
 // What `npm test` has built, packed and installed in an empty folder: what a participant gets.
 
+/** The one peer that a stack on one machine does without. */
+const KMS = "@aws-sdk/client-kms";
+
 let consumer: Consumer;
 beforeAll(async () => {
   consumer = await packedConsumer();
@@ -63,11 +66,24 @@ describe("the packed package", () => {
     expect(JSON.parse(stdout)).toEqual([true, true, true]);
   });
 
+  it("imports the KMS client in one module, and that only when a key lies in a KMS", async () => {
+    const functions = join(consumer.dir, "node_modules/waybill/dist/functions");
+    const importing = async (pattern: RegExp): Promise<string[]> => {
+      const files = (await readdir(functions)).filter((file) => file.endsWith(".js"));
+      const texts = await Promise.all(files.map((file) => readFile(join(functions, file), "utf8")));
+      return files.filter((_, i) => pattern.test(texts[i]!));
+    };
+    expect(await importing(new RegExp(KMS))).toEqual(["kms.js"]);
+    expect(await importing(/(?<!import\()["']\.\/kms\.js["']/)).toEqual([]);
+    expect(await importing(/import\("\.\/kms\.js"\)/)).toEqual(["signers.js"]);
+  });
+
   it("says in one sentence what waybill/local lacks, with the npm line that adds it", async () => {
     const code = `const error = await import("waybill/local").catch((error) => error);
       console.log(JSON.stringify({ name: error.name, code: error.code, message: error.message }));`;
     const { stdout } = await runModule("local.mjs", code);
-    const list = Object.entries((await manifest()).peerDependencies).map(([name, range]) => `"${name}@${range}"`);
+    const peers = Object.entries((await manifest()).peerDependencies);
+    const list = peers.filter(([name]) => name !== KMS).map(([name, range]) => `"${name}@${range}"`);
     expect(list.length).toBeGreaterThan(5);
     expect(JSON.parse(stdout)).toEqual({
       name: "WaybillError",
