@@ -1,0 +1,139 @@
+import { parseArgs } from "node:util";
+import { Bed, type Mining } from "./chain/bed.ts";
+import { type Kind, kinds, Party } from "./chain/load.ts";
+import { type Run, run } from "./chain/run.ts";
+import { tableOf } from "./table.ts";
+
+// Statements per second and gas per statement through the publisher, and how long an event takes, for more and more
+// statements that are outstanding together: they lie in the outbox when its bell rings. All figures are medians.
+
+const HELP = `npm run bench:chain -- [--json] [--quick]
+
+--json   one object with all rows
+--quick  one run of each, and not the longest ones`;
+
+/** The backlog is what a second or two of 500 statements leaves: rates that a burst can't show. */
+const SIZES = [1, 10, 50, 500, 2_000];
+const QUICK_SIZES = [1, 50, 500];
+const MININGS: readonly Mining[] = ["instant", 2];
+/** Blocks that come by themselves meet the bell at any moment, so small loads, which are quick, need more runs. */
+const runsOf = (size: number): number => (size <= 50 ? 7 : 3);
+/** Receipts per second at 2 s blocks, by the design. */
+const TARGETS: Partial<Record<Kind, string>> = {
+  "receipts grouped": ">= 500",
+  "receipts ungrouped": "~ 170 / tx per block",
+};
+
+interface Row {
+  readonly blocks: Mining;
+  readonly kind: Kind;
+  readonly outstanding: number;
+  readonly perSecond: number;
+  readonly gasEach: number;
+  /** Milliseconds from finish to event. */
+  readonly p50: number;
+  readonly p95: number;
+  readonly transactions: number;
+  readonly inBlocks: number;
+  /** Milliseconds until the outbox was empty. */
+  readonly settled: number;
+  readonly target: string;
+}
+
+async function measure(quick: boolean): Promise<Row[]> {
+  const bed = await Bed.start();
+  try {
+    const party = await Party.open(bed);
+    const rows: Row[] = [];
+    for (const mining of MININGS)
+      for (const kind of kinds)
+        for (const size of quick ? QUICK_SIZES : SIZES)
+          rows.push(rowOf(mining, kind, size, await runs(bed, party, mining, kind, size, quick ? 1 : runsOf(size))));
+    return rows;
+  } finally {
+    await bed.stop();
+  }
+}
+
+async function runs(bed: Bed, party: Party, mining: Mining, kind: Kind, size: number, count: number): Promise<Run[]> {
+  const found: Run[] = [];
+  for (let i = 0; i < count; i++) {
+    await bed.mine("instant");
+    const load = await party.load(kind, size);
+    await bed.mine(mining);
+    process.stderr.write(`${mining} ${kind} ${size}: run ${i + 1} of ${count}\n`);
+    const end = bed.publish(mining);
+    try {
+      found.push(await run(bed, load));
+    } finally {
+      await end();
+    }
+  }
+  return found;
+}
+
+function rowOf(blocks: Mining, kind: Kind, outstanding: number, found: readonly Run[]): Row {
+  const of = (figure: (run: Run) => number): number => Math.round(quantile(found.map(figure), 0.5));
+  return {
+    blocks,
+    kind,
+    outstanding,
+    perSecond:
+      Math.round(
+        quantile(
+          found.map(({ took }) => outstanding / (took / 1_000)),
+          0.5,
+        ) * 10,
+      ) / 10,
+    gasEach: of(({ gas }) => gas / outstanding),
+    p50: of(({ latencies }) => quantile(latencies, 0.5)),
+    p95: of(({ latencies }) => quantile(latencies, 0.95)),
+    transactions: of(({ transactions }) => transactions),
+    inBlocks: of((one) => one.blocks),
+    settled: of(({ settled }) => settled),
+    target: blocks === 2 ? (TARGETS[kind] ?? "") : "",
+  };
+}
+
+function quantile(values: readonly number[], q: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.ceil(q * sorted.length) - 1]!;
+}
+
+function describe(rows: readonly Row[]): string {
+  const heads = [
+    "blocks",
+    "kind",
+    "outstanding",
+    "per s",
+    "gas each",
+    "p50 ms",
+    "p95 ms",
+    "txs",
+    "in blocks",
+    "settled ms",
+    "target per s",
+  ];
+  const cells = rows.map((row) => [
+    row.blocks === "instant" ? "instant" : `${row.blocks} s`,
+    row.kind,
+    row.outstanding,
+    row.perSecond,
+    row.gasEach,
+    row.p50,
+    row.p95,
+    row.transactions,
+    row.inBlocks,
+    row.settled,
+    row.target,
+  ]);
+  return tableOf(heads, cells);
+}
+
+const options = { json: { type: "boolean" }, quick: { type: "boolean" }, help: { type: "boolean" } } as const;
+const { json = false, quick = false, help = false } = parseArgs({ options }).values;
+if (help) process.stdout.write(`${HELP}\n`);
+else {
+  const rows = await measure(quick);
+  process.stdout.write(`${json ? JSON.stringify({ rows }) : describe(rows)}\n`);
+}
