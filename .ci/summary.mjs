@@ -1,21 +1,30 @@
-// Prints the closing line from vitest's JSON results and the number of other steps that failed, and exits accordingly.
+// Prints the closing line from the results of vitest and forge and the number of steps that failed, and exits accordingly.
 import { readFileSync } from "node:fs";
 
-const [file, steps] = process.argv.slice(2);
-let failed = Number(steps);
-let passed = 0;
-let skipped = 0;
-try {
-  const results = JSON.parse(readFileSync(file, "utf8"));
-  passed = results.numPassedTests;
-  skipped = results.numPendingTests + results.numTodoTests;
-  failed += results.numFailedTests;
+/** A runner that left no results has failed. */
+const readCounts = (file, countsOf) => {
+  try {
+    return countsOf(JSON.parse(readFileSync(file, "utf8")));
+  } catch {
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
+};
+
+const vitest = ({ numPassedTests, numFailedTests, numPendingTests, numTodoTests, testResults }) => {
   // A file that could not even be loaded has no test to count.
-  failed += results.testResults.filter(
-    (suite) => suite.status === "failed" && suite.assertionResults.length === 0,
-  ).length;
-} catch {
-  failed += 1;
-}
-console.log(`\n${passed} passed, ${failed} failed, ${skipped} skipped`);
-process.exit(failed > 0 || passed === 0 ? 1 : 0);
+  const unloaded = testResults.filter((suite) => suite.status === "failed" && suite.assertionResults.length === 0);
+  return {
+    passed: numPassedTests,
+    failed: numFailedTests + unloaded.length,
+    skipped: numPendingTests + numTodoTests,
+  };
+};
+
+const counts = [
+  readCounts("node_modules/.vitest/results.json", vitest),
+  readCounts("node_modules/.forge/results.json", (written) => written),
+];
+const total = (key) => counts.reduce((sum, count) => sum + count[key], 0);
+const failed = total("failed") + Number(process.argv[2]);
+console.log(`\n${total("passed")} passed, ${failed} failed, ${total("skipped")} skipped`);
+process.exit(failed > 0 || counts.some(({ passed }) => passed === 0) ? 1 : 0);

@@ -1,0 +1,62 @@
+// Runs the contract's Solidity tests with npm's forge, offline: `node contracts/forge.mjs [test|snapshot] [forge's options]`.
+// `snapshot` writes the gas numbers of contracts/test/gas again; `test` compares them. What it makes lies in
+// node_modules/.forge, the counts for CI in results.json there.
+import { spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
+import { appendFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { compileFile } from "./build.mjs";
+import { writeStatements } from "./test/statements.mjs";
+
+const require = createRequire(import.meta.url);
+const contracts = fileURLToPath(new URL(".", import.meta.url));
+const made = fileURLToPath(new URL("../node_modules/.forge/", import.meta.url));
+
+/** The platform's binary itself: npm's wrapper would be one more process to end, and runs what TARGET_TOOL says. */
+const binary = () => {
+  const platform = process.platform === "win32" ? "win32" : process.platform;
+  const arch = process.arch === "arm64" ? "arm64" : "amd64";
+  const name = platform === "win32" ? "forge.exe" : "forge";
+  return require.resolve(`@foundry-rs/forge-${platform}-${arch}/bin/${name}`);
+};
+
+/** Runs forge, shows what it says, and answers its exit code and its words. */
+const forge = (...args) =>
+  new Promise((resolve, reject) => {
+    const child = spawn(binary(), args, { cwd: contracts, stdio: ["ignore", "pipe", "inherit"] });
+    let said = "";
+    child.stdout.on("data", (chunk) => {
+      said += chunk;
+      process.stdout.write(chunk);
+    });
+    child.on("error", reject);
+    child.on("close", (code) => resolve({ code: code ?? 1, said }));
+  });
+
+/** The suites' counts. A run that failed in no test (it did not compile, gas differs) has failed all the same. */
+const countsOf = ({ code, said }) => {
+  const suites = [...said.matchAll(/^Suite result: \w+\. (\d+) passed; (\d+) failed; (\d+) skipped/gm)];
+  const [passed, failed, skipped] = [1, 2, 3].map((group) =>
+    suites.reduce((sum, suite) => sum + Number(suite[group]), 0),
+  );
+  return { passed, failed: code === 0 ? failed : Math.max(failed, 1), skipped };
+};
+
+/** What each mode tells forge: gas is compared, or written. */
+const modes = {
+  test: ["--gas-snapshot-check=true", "--gas-snapshot-emit=false"],
+  snapshot: ["--gas-snapshot-check=false", "--gas-snapshot-emit=true", "--match-contract=^GasTest$"],
+};
+
+const given = process.argv.slice(2);
+const mode = given[0] in modes ? given.shift() : "test";
+mkdirSync(made, { recursive: true });
+rmSync(`${made}results.json`, { force: true });
+await writeStatements(made, Number(process.env.WAYBILL_SEED ?? randomInt(2 ** 31)));
+const { bytecode } = compileFile("Waybill.sol").Waybill;
+writeFileSync(`${made}Waybill.json`, JSON.stringify({ bytecode }));
+const run = await forge("test", ...modes[mode], ...given);
+if (mode === "snapshot") appendFileSync(`${contracts}test/gas/Waybill.json`, "\n"); // as every text file here ends
+writeFileSync(`${made}results.json`, `${JSON.stringify(countsOf(run))}\n`);
+process.exitCode = run.code;
