@@ -28,7 +28,7 @@ export async function standingIn(
   if (roster === null || !isServed(config, roster.owner))
     throw new WaybillError(
       "UNKNOWN_TASK",
-      "There is no such task here. Was its opening mined, by an owner of this API?",
+      "There is no such task on this chain, opened by an owner whom this API serves. Check its id and the deployment: a local stack forgets its tasks when it ends.",
     );
   const isOwner = roster.owner === account;
   const index = member?.active ? member.index : null;

@@ -15,6 +15,7 @@ import {
 } from "../lib/index.ts";
 import { type Notice, noticeId, signStatement } from "../lib/protocol/statements.ts";
 import { type Stack, startStack } from "../local/stack.ts";
+import { rejection } from "./support/members.ts";
 
 // The client over the real stack; `fetch` is wrapped only to watch, delay or falsify what the functions say.
 
@@ -237,6 +238,20 @@ describe("a receiving call", () => {
     expect(Buffer.compare(data, dataStream)).toBe(0);
     expect(await sent).toBe(bob);
     await expect(channel.receiveStream({ source: alice, tag, timeout: 1_000 })).rejects.toThrow(coded("TIMEOUT"));
+  });
+
+  it("that could not read the chain when its time was over says so", async () => {
+    const fetch = watching((path) => {
+      if (path.endsWith("/events")) throw new TypeError("fetch failed");
+    });
+    const call = { source: alice, tag: tagOf(), timeout: 2_000 };
+    const [cut, whole] = await Promise.all([
+      rejection(member(1, { fetch }).channel.receiveStream(call)),
+      rejection(member(1).channel.receiveStream(call)),
+    ]);
+    expect(cut).toMatchObject({ code: "TIMEOUT", cause: { code: "UNREACHABLE" } });
+    expect(whole).toEqual(coded("TIMEOUT"));
+    expect(whole).not.toHaveProperty("cause");
   });
 
   it("whose receipt comes after a withdrawal is LATE, and both sides agree", async () => {

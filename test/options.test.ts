@@ -54,6 +54,7 @@ it("a misspelt option is refused by every call, and not taken for its default", 
       () => channel.receiveStream({ source: target, ...misspelt }),
       () => channel.batchReceiveStream({ sourceList: [target], ...misspelt }),
       () => contractor.post({ kind: "note", body: 1, ...misspelt }),
+      () => contractor.events({ timeout: 1_000, ...misspelt }).next(),
     ];
     for (const call of calls) await expect(call()).rejects.toEqual(usage('no option "tagg"'));
   } finally {

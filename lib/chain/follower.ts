@@ -1,6 +1,8 @@
 import { WaybillError } from "../protocol/errors.ts";
+import type { Hex } from "../protocol/hex.ts";
 import type { Head, TaskEvent } from "../protocol/wire.ts";
 import type { Ledger, News } from "./ledger.ts";
+import type { Cursor } from "./view.ts";
 
 /** Some events that follow each other, and how to go on. */
 export interface Batch {
@@ -11,12 +13,25 @@ export interface Batch {
   readonly poll: number;
 }
 
+/** The chain at a glance. */
+export interface Sight {
+  readonly head: Head;
+  /** Of the task's newest event up to there. */
+  readonly seq: number;
+  readonly hash?: Hex | undefined;
+}
+
 /** Where events come from: an RPC node of one's own, or the functions over HTTPS. */
 export interface EventSource {
-  /** The events after a place. May wait for some, but not for minutes. Does not retry. */
-  read(after: { seq: number; block: number }, signal: AbortSignal): Promise<Batch>;
-  /** Where the chain stands, and the `seq` of the task's newest event there. Retries a few times. */
-  look(signal?: AbortSignal): Promise<{ head: Head; seq: number }>;
+  /**
+   * The events after a place. May wait for some, but not for minutes. Does not retry.
+   * @throws WaybillError CONFLICT when there is no such place on the chain (any more).
+   */
+  read(after: Cursor, signal: AbortSignal): Promise<Batch>;
+  /** Where the chain stands, and the `seq` and block hash of the task's newest event there. Retries a few times. */
+  look(signal?: AbortSignal): Promise<Sight>;
+  /** What was read last can't be true. @returns Whether it can be read elsewhere; then `read` does so. */
+  blame?(error: WaybillError): boolean;
   close(): void;
 }
 
@@ -27,8 +42,13 @@ export interface FollowerOptions {
   readonly blockTime: number;
   /** Milliseconds without a new block after which the chain is called stalled. */
   readonly maxBlockAge: number;
-  /** Called for every piece of news, in order, once. Must not throw. */
+  /** Called for every piece of news, in order, once: not again when a reorg moved its statement. Must not throw. */
   readonly onNews?: (news: News) => void;
+  /**
+   * Called when the chain was reorganised, before the news that this brings: the events after `seq` are others now, and
+   * the ledger knows them already. Must not throw.
+   */
+  readonly onRewind?: (seq: number) => void;
 }
 
 export interface WaitOptions {
@@ -58,10 +78,19 @@ const STILL = { blocks: 2, leastMs: 2_000 };
 /**
  * Drives a task's events from a source to the ledger, and to those who wait for what it says. It reads only while
  * somebody waits, survives faults of the source that pass, and hands every other fault to all who wait.
+ *
+ * When a reorg went deeper than the confirmations, it reads the task again from its beginning, aside; the ledger changes
+ * all at once, and everybody who waits is asked again. What was resolved or told before then is not taken back.
  */
 export class Follower {
   readonly #options: FollowerOptions;
   readonly #waits = new Set<Wait>();
+  /** The ids of all news that was told. */
+  readonly #told = new Set<Hex>();
+  /** What the chain says now, while it is being read again. */
+  #draft: { readonly ledger: Ledger; readonly news: News[] } | null = null;
+  /** How often it was begun without an end. */
+  #rewinds = 0;
   #head: Head | null = null;
   #headSeen = 0;
   #fault: unknown = null;
@@ -79,6 +108,11 @@ export class Follower {
   /** A block up to which every event was certainly applied; the ledger may know later ones too. */
   get head(): Head | null {
     return this.#head;
+  }
+
+  /** Why the source can't be read at present; null when the last reading went well. */
+  get fault(): unknown {
+    return this.#fault;
   }
 
   /**
@@ -106,7 +140,9 @@ export class Follower {
   async sync(signal?: AbortSignal): Promise<{ head: Head; seq: number }> {
     signal?.throwIfAborted();
     if (this.#closed) throw closed();
-    const { head, seq } = await this.#options.source.look(signal);
+    const sight = await this.#options.source.look(signal);
+    if (this.#contradicts(sight)) this.#rewind();
+    const { head, seq } = sight;
     await this.#catchUp(seq, signal);
     this.#reached(head);
     return { head, seq };
@@ -118,8 +154,8 @@ export class Follower {
     let timer: NodeJS.Timeout | undefined;
     let reached = -1;
     const probe = (): true | undefined => {
-      const now = this.ledger.position.seq;
-      if (now >= seq) return true;
+      const now = (this.#draft?.ledger ?? this.ledger).position.seq;
+      if (now >= seq && !this.#draft) return true;
       if (now > reached) {
         reached = now;
         clearTimeout(timer);
@@ -165,21 +201,79 @@ export class Follower {
         if (signal.aborted) return;
         if (!isPassing(error)) return this.#failAll(error);
         this.#fault = error;
-        await pause(backOff(faults++), signal);
+        await pause(backOff(Math.max(faults++, this.#rewinds - 1)), signal);
       }
     }
   }
 
   async #step(signal: AbortSignal): Promise<number> {
-    const { events, head, poll } = await this.#options.source.read(this.ledger.position, signal);
+    const ledger = this.#draft?.ledger ?? this.ledger;
+    const { events, head, poll } = await this.#read(ledger.position, signal);
     for (const [i, event] of events.entries()) {
       if (i % EVENTS_PER_TURN === EVENTS_PER_TURN - 1) await pause(0, signal);
-      const news = this.ledger.apply(event);
-      if (news) this.#options.onNews?.(news);
+      const news = this.#apply(ledger, event);
+      if (news && this.#draft) this.#draft.news.push(news);
+      else if (news) this.#tell(news);
     }
-    if (head) this.#reached(head);
+    if (head && this.#draft) this.#adopt(head);
+    else if (head) this.#reached(head);
     this.#checkAll();
     return poll;
+  }
+
+  async #read(after: Cursor, signal: AbortSignal): Promise<Batch> {
+    try {
+      const batch = await this.#options.source.read(after, signal);
+      if (!this.#draft) this.#rewinds = 0;
+      return batch;
+    } catch (error) {
+      if (!(error instanceof WaybillError) || error.code !== "CONFLICT") throw error;
+      this.#rewind();
+      throw reorganised(error);
+    }
+  }
+
+  #apply(ledger: Ledger, event: TaskEvent): News | null {
+    try {
+      return ledger.apply(event);
+    } catch (error) {
+      this.#draft = null;
+      const isFalse = error instanceof WaybillError && error.code === "BAD_SERVER";
+      if (!isFalse || !this.#options.source.blame?.(error)) throw error;
+      this.#rewind(); // whatever else came from there is not believed either
+      throw reorganised(error);
+    }
+  }
+
+  /** Reads everything again, aside. */
+  #rewind(): void {
+    this.#draft = { ledger: this.ledger.draft(), news: [] };
+    this.#rewinds += 1;
+  }
+
+  #adopt(head: Head): void {
+    const { ledger, news } = this.#draft!;
+    if (ledger.position.seq === 0) throw gone();
+    this.#draft = null;
+    const fork = this.ledger.adopt(ledger);
+    this.#head = head;
+    this.#headSeen = performance.now();
+    this.#options.onRewind?.(fork);
+    for (const one of news) this.#tell(one);
+  }
+
+  #tell(news: News): void {
+    if (this.#told.has(news.id)) return;
+    this.#told.add(news.id);
+    this.#options.onNews?.(news);
+  }
+
+  /** Does the chain that somebody saw lack our newest event? */
+  #contradicts({ head, seq, hash }: Sight): boolean {
+    if (this.#draft) return false; // it is being read again
+    const { position } = this.ledger;
+    if (seq < position.seq) return head.block >= position.block;
+    return seq === position.seq && hash !== undefined && position.hash !== undefined && hash !== position.hash;
   }
 
   #reached(head: Head): void {
@@ -225,10 +319,11 @@ export class Follower {
   /** Where the source says that the chain stands; null when it could not be asked. */
   async #look(): Promise<Head | null> {
     try {
-      const { head, seq } = await this.#options.source.look();
-      if (this.ledger.position.seq >= seq) this.#reached(head);
+      const sight = await this.#options.source.look();
+      if (this.#contradicts(sight)) this.#rewind();
+      else if (this.ledger.position.seq >= sight.seq && !this.#draft) this.#reached(sight.head);
       this.#checkAll();
-      return head;
+      return sight.head;
     } catch (error) {
       if (!isPassing(error)) this.#failAll(error);
       this.#fault = error;
@@ -310,6 +405,15 @@ function withheld(): WaybillError {
     "UNAVAILABLE",
     "The source tells of events of this task and does not show them. Try another.",
   );
+}
+
+/** Passes by itself. */
+function reorganised(cause: WaybillError): WaybillError {
+  return new WaybillError("UNAVAILABLE", "The chain was reorganised, or its nodes disagree. Try again.", { cause });
+}
+
+function gone(): WaybillError {
+  return new WaybillError("UNKNOWN_TASK", "A reorg took the task's opening off the chain. Wait until it is mined again.");
 }
 
 function stalled(age: number): WaybillError {
