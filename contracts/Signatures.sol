@@ -8,7 +8,7 @@ import {IWaybill} from "./IWaybill.sol";
 /// key and digest algorithm; contract wallets sign as they like (ERC-1271).
 abstract contract Signatures is EIP712 {
     /// @dev Half of secp256k1's order. Of a signature's two forms the one with the higher s is refused.
-    uint256 private constant HALF_N = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
+    uint256 internal constant HALF_N = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
     /// @dev Enough for a P-256 check written in Solidity (about 330k) or a large multisig. A wallet can burn no more.
     uint256 private constant WALLET_GAS = 400_000;
     /// @dev What must be left for the call to really get WALLET_GAS: 64/63 of it (EIP-150), and the price of the call

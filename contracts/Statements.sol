@@ -91,20 +91,10 @@ library Statements {
         }
     }
 
-    /// @dev Memory of one's own, not zeroed.
-    function reserve(uint256 size) internal pure returns (uint256 start) {
+    /// @dev Notes where an item's codes lie.
+    function place(uint256 offsets, uint256 index, uint8[] memory codes) internal pure {
         assembly ("memory-safe") {
-            start := mload(0x40)
-            mstore(0x40, add(start, and(add(size, 0x1f), not(0x1f))))
-        }
-    }
-
-    /// @dev Room for codes, not zeroed, and the place before the first one.
-    function codes(uint256 count) internal pure returns (uint8[] memory result, uint256 place) {
-        place = reserve(0x20 * count + 0x20);
-        assembly ("memory-safe") {
-            result := place
-            mstore(result, count)
+            mstore(add(offsets, shl(5, index)), sub(codes, offsets))
         }
     }
 
@@ -134,6 +124,20 @@ library Statements {
             r := data.offset
         }
         ok = data.length == size && r.outcome >> 8 == 0;
+    }
+
+    /// @dev The number of signatures, or zero unless these are the receipts of one or more authors.
+    function receipts(bytes calldata data, bytes calldata signatures)
+        internal
+        pure
+        returns (uint256 count, ReceiptFields calldata r)
+    {
+        assembly ("memory-safe") {
+            r := data.offset
+            count := div(signatures.length, 65)
+            let ok := and(eq(data.length, 0x60), eq(mul(count, 65), signatures.length))
+            count := mul(count, and(ok, lt(calldataload(add(r, 0x40)), 0x100)))
+        }
     }
 
     function message(bytes calldata data)

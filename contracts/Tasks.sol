@@ -44,7 +44,7 @@ abstract contract Tasks is IWaybill {
 
     /// @dev The slot of a notice's word. Bound to task and page, so that nobody outside of them can clear a bit.
     function _noticeSlot(bytes32 task, uint256 page, bytes32 notice) internal pure returns (bytes32) {
-        return EfficientHashLib.hash(task, bytes32(page), notice);
+        return EfficientHashLib.hash(task, notice, bytes32(page));
     }
 
     function _load(bytes32 slot) internal view returns (uint256 word) {
@@ -61,10 +61,23 @@ abstract contract Tasks is IWaybill {
 
     /// @dev Moves the task's line on from `word`, for the event that the caller emits next.
     function _advance(Head storage head, uint256 word) internal returns (uint64 seq, uint64 prevBlock) {
+        (head.word, seq, prevBlock) = _next(word);
+    }
+
+    /// @dev A task's word after its next event, and what that event says of its place in the line.
+    function _next(uint256 word) internal view returns (uint256 next, uint64 seq, uint64 prevBlock) {
         prevBlock = uint64(word >> BLOCK_SHIFT);
         unchecked {
             seq = uint64(word + 1);
-            head.word = word + 1 + ((block.number - prevBlock) << BLOCK_SHIFT);
+            next = word + 1 + ((block.number - prevBlock) << BLOCK_SHIFT);
+        }
+    }
+
+    /// @dev Where a task's members lie, for `_standing`.
+    function _membersOf(bytes32 task) internal view returns (bytes32 slot) {
+        mapping(address => uint256) storage ofTask = _members[task];
+        assembly ("memory-safe") {
+            slot := ofTask.slot
         }
     }
 
