@@ -400,17 +400,20 @@ function checkSelf(session: Session, account: string | undefined, name: string):
 
 /** The result in the caller's own words, or the error that says who is missing. */
 function conclude(
-  { received, failed, reason }: SendResult,
+  { received, failed, why }: SendResult,
   written: ReadonlyMap<Address, string>,
   ensureAllSucc: boolean,
 ): string[] {
   const ids = received.map((account) => written.get(account)!);
   const missing: Record<string, Failure> = {};
   for (const [account, failure] of failed) missing[written.get(account)!] = failure;
-  const details = { received: ids, failed: missing, ...(reason && { reason }) };
+  const details = { received: ids, failed: missing };
   if ([...failed.values()].includes("NOT_PUBLISHED")) {
-    const why = reason ? `the contract refuses it: ${reason}` : "it did not get onto the chain in time";
-    throw new WaybillError("NOT_PUBLISHED", `A notice was not published: ${why}. Send again.`, { details });
+    const said = why?.message ?? "It did not get onto the chain in time.";
+    throw new WaybillError("NOT_PUBLISHED", `A notice was not published. ${said} Send again.`, {
+      details: { ...why?.details, ...details },
+      ...(why && { cause: why }),
+    });
   }
   if (ensureAllSucc && failed.size > 0) {
     const list = Object.entries(missing).map(([id, failure]) => `${id} (${failure})`);

@@ -7,16 +7,9 @@ import { type Deployment, deploymentSchema } from "./protocol/deployment.ts";
 import { WaybillError } from "./protocol/errors.ts";
 import { type Address, type Hex, toHex } from "./protocol/hex.ts";
 import { MAX_MEMBERS } from "./protocol/limits.ts";
-import {
-  EVERYONE,
-  type Message,
-  type Open,
-  type RosterChange,
-  signStatement,
-  statementId,
-  taskId,
-} from "./protocol/statements.ts";
-import { refused, Session, type SessionOptions } from "./session.ts";
+import { EVERYONE, type Message, type Open, type RosterChange, statementId, taskId } from "./protocol/statements.ts";
+import { type Posted, refused } from "./relay.ts";
+import { Session, type SessionOptions } from "./session.ts";
 import { limit, pause } from "./waiting.ts";
 
 /** Where and as whom to take part in a task. */
@@ -42,6 +35,20 @@ export interface ContractorOptions {
   readonly stallTimeout?: number;
   /** Where to begin reading instead: after the event with this `seq`; 0 is the task's whole history. */
   readonly from?: number;
+  /**
+   * Who brings this member's own statements onto the chain: "api" (default), the functions' relayer, at its expense; or
+   * "self", the member by transactions of its own, so that nobody can withhold them. What stands on the chain is the same,
+   * and nobody sees a difference. "self" needs `deployment.rpc` (else NEEDS_RPC), gas money in the account, and a signer
+   * that can sign transactions (one without a provider will do) or send them, as a browser's wallet does: then its owner
+   * is asked for each. The payload still goes through the functions, and they publish the notice over it too: whoever is
+   * faster, it stands once. A statement that is out is carried on until it stands, even when no call waits for it.
+   */
+  readonly relay?: "api" | "self";
+  /**
+   * With relay "self": the most that a transaction may pay, in wei per unit of gas. Default 500 gwei; while the chain wants
+   * more, statements wait. A wallet in a browser chooses for itself. Where gas is free nothing is paid.
+   */
+  readonly maxFeePerGas?: bigint;
 }
 
 /** A task to be opened. */
@@ -92,6 +99,13 @@ const OPENING = 1;
 /** How often an opening is looked for. */
 const OPENING_LOOK_MS = { least: 200, most: 2_000 };
 
+/** Far above what gas costs on any quiet chain, and still far from ruinous: a notice takes about 70,000 units. */
+const MAX_FEE_PER_GAS = 500_000_000_000n;
+const OPTIONS = [
+  ...["task", "signer", "deployment", "fetch", "stateDir", "from", "stallTimeout"],
+  ...["relay", "maxFeePerGas"],
+];
+
 const sessions = new WeakMap<TaskContractor, () => Promise<Session>>();
 
 /** What a contractor's calls share. Not part of the public face. */
@@ -107,7 +121,9 @@ export function sessionOf(contractor: TaskContractor): Promise<Session> {
  * It reads the chain only while one of its calls waits, and never keeps the process alive by itself. Every statement that
  * it believes was verified against its author's signature. All its methods throw WaybillError: USAGE for what the caller
  * got wrong; UNKNOWN_TASK, NOT_MEMBER, EXPELLED, NOT_OWNER; UNREACHABLE, UNAVAILABLE and CHAIN_STALLED (retryable);
- * BAD_SERVER when a server's answer can't be true; WRONG_CHAIN; NEEDS_RPC when only a node of one's own could tell.
+ * BAD_SERVER when a server's answer can't be true; WRONG_CHAIN; NEEDS_RPC when only a node of one's own could tell. With
+ * relay "self" all that say something may throw NOT_PUBLISHED with `details.reason`: INSUFFICIENT_FUNDS (also `balance`
+ * and `needed`, in wei), NOT_RELAYED (gas stayed above `maxFeePerGas`), WALLET_REFUSED, NOT_SIGNED, TOO_MUCH_GAS.
  */
 export class TaskContractor {
   /** The task's id, lower-case. */
@@ -118,17 +134,19 @@ export class TaskContractor {
 
   /**
    * Begins to read its position in the task's events. That this fails ends nothing: the next call tries again.
-   * @throws WaybillError USAGE when the task's id, the signer or the deployment is none, or an option is unknown.
+   * @throws WaybillError USAGE when the task's id, the signer or the deployment is none, or an option is unknown;
+   * NEEDS_RPC when relay is "self" and the deployment names no node.
    */
   constructor(options: ContractorOptions) {
-    checkNames(options, ["task", "signer", "deployment", "fetch", "stateDir", "from", "stallTimeout"]);
+    checkNames(options, OPTIONS);
     const { signer, fetch, stateDir, from } = options;
     checkSigner(signer);
     this.task = checkTask(options.task);
     checkCount("from", from, 0);
     const deployment = readDeployment(options.deployment);
     const stallTimeout = totalOf({ stallTimeout: options.stallTimeout }) ?? undefined;
-    this.#options = { task: this.task, signer, deployment, fetch, stateDir, from, stallTimeout };
+    const maxFeePerGas = checkRelay(options, deployment);
+    this.#options = { task: this.task, signer, deployment, fetch, stateDir, from, stallTimeout, maxFeePerGas };
     sessions.set(this, () => this.#start());
     this.#start().then(
       (session) => session.begin(),
@@ -144,7 +162,6 @@ export class TaskContractor {
   static async open(options: OpenOptions): Promise<TaskContractor> {
     const { signer, members: list, salt: _salt, ...more } = options;
     checkSigner(signer);
-    const deployment = readDeployment(options.deployment);
     const members = accountsOf(list, "members");
     if (members.length > MAX_MEMBERS)
       throw usage(`A task opens with at most ${MAX_MEMBERS} members. Admit the others.`);
@@ -155,8 +172,7 @@ export class TaskContractor {
     // Of a task that isn't there yet everything after the opening is news.
     if (!(await session.sync().catch(unlessUnknown))) session.news.begin(OPENING);
     const open: Open = { kind: "open", owner, salt, members };
-    await session.api.openTask(await signStatement(signer, deployment, open));
-    await untilOpened(session);
+    await untilOpened(session, await session.say(open));
     const standing = session.ledger.members().slice(0, members.length);
     if (members.some((account, i) => standing[i]?.account !== account))
       throw new WaybillError(
@@ -197,7 +213,7 @@ export class TaskContractor {
   /**
    * Posts a message and resolves when it stands on the chain, with its statement ids: one, or one per page of recipients
    * in tasks of more than 104 members.
-   * @throws WaybillError REFUSED_STATEMENT with its reason.
+   * @throws WaybillError REFUSED_STATEMENT with its reason; EXPIRED (retryable) when it did not get there in 10 minutes.
    */
   post<Kind extends keyof MessageKinds>(
     options: Omit<PostOptions, "body"> & { readonly kind: Kind; readonly body: MessageKinds[Kind] },
@@ -285,27 +301,27 @@ export class TaskContractor {
     const { ledger, account } = session;
     if (ledger.owner !== account) throw new WaybillError("NOT_OWNER", "Only the task's owner changes its roster.");
     const change: RosterChange = { kind, task: this.task, members, roster: ledger.roster };
-    await session.api.changeRoster(await signStatement(session.signer, session.deployment, change));
+    const posted = await session.say(change);
     const id = statementId(change, account);
     const probe = (): true | undefined => {
       const standing = ledger.rosterChange(change.roster);
       if (standing !== null && standing !== id) throw refused("STALE_ROSTER"); // another one came first
       return standing === id ? true : undefined;
     };
-    await session.stands(id, probe, { ms: ROSTER_WAIT_MS });
+    await session.stands(posted, probe, { ms: ROSTER_WAIT_MS });
   }
 
   async #postOne(session: Session, message: Message, signal: AbortSignal | undefined): Promise<Hex> {
     const id = statementId(message, session.account);
-    await session.api.message(await signStatement(session.signer, session.deployment, message));
+    const posted = await session.say(message, { at: message.deadline, signal });
     const { follower, ledger } = session;
     const probe = (): true | undefined => {
       if (ledger.hasMessage(id)) return true;
-      if (follower.head && follower.head.timestamp > message.deadline)
-        throw new WaybillError("NOT_PUBLISHED", "The message did not reach the chain in time. Post it again.");
-      return undefined;
+      if (!follower.head || follower.head.timestamp <= message.deadline) return undefined;
+      // What the contract says from here on, whoever relays it.
+      throw refused(ledger.member(message.sender)?.active ? "EXPIRED" : "EXPELLED");
     };
-    await session.stands(id, probe, { signal, at: message.deadline });
+    await session.stands(posted, probe, { signal, at: message.deadline });
     return id;
   }
 }
@@ -324,11 +340,24 @@ function checkSalt(salt: unknown): Hex {
 }
 
 /** Until the opening has its confirmations, the task is unknown to everybody. */
-async function untilOpened(session: Session): Promise<void> {
+async function untilOpened(session: Session, posted: Posted): Promise<void> {
+  const done = new AbortController();
+  const failure = posted.failure(done.signal).then((error) => {
+    throw error;
+  });
+  try {
+    await Promise.race([untilKnown(session, done.signal), failure]);
+  } finally {
+    done.abort();
+    failure.catch(() => {});
+  }
+}
+
+async function untilKnown(session: Session, signal: AbortSignal): Promise<void> {
   const { blockTime } = session.deployment;
   const late = (): WaybillError =>
     new WaybillError("TIMEOUT", "The task's opening is not on the chain yet. Open it again with the same salt.");
-  const wait = limit(ROSTER_WAIT_MS, undefined, late);
+  const wait = limit(ROSTER_WAIT_MS, signal, late);
   try {
     for (;;) {
       if (await session.sync(wait.signal).catch(unlessUnknown)) return;
@@ -358,6 +387,23 @@ function audiences(session: Session, targets: readonly Address[] | undefined): {
 /** A notice as callers see it. */
 export function statusOf({ id, notice, withdrawn, place, recipients }: NoticeRecord): NoticeStatus {
   const { sender, transfer, deadline } = notice;
+/** The most that this member's own transactions may pay; null when others relay for it. */
+function checkRelay(
+  { relay = "api", maxFeePerGas, signer }: Partial<ContractorOptions>,
+  { rpc }: Deployment,
+): bigint | null {
+  if (relay !== "api" && relay !== "self") throw usage('relay must be "api" or "self".');
+  if (relay === "api" && maxFeePerGas !== undefined) throw usage('maxFeePerGas goes with relay: "self".');
+  if (relay === "api") return null;
+  if (maxFeePerGas !== undefined && (typeof maxFeePerGas !== "bigint" || maxFeePerGas <= 0n))
+    throw usage("maxFeePerGas must be a bigint of wei above 0, such as 100_000_000_000n.");
+  if (rpc === undefined)
+    throw new WaybillError("NEEDS_RPC", "To relay for oneself takes a node. Put `rpc` into the deployment.");
+  if (typeof signer?.signTransaction !== "function" && typeof signer?.sendTransaction !== "function")
+    throw usage('With relay: "self" the signer must be able to sign or send transactions.');
+  return maxFeePerGas ?? MAX_FEE_PER_GAS;
+}
+
   const each = [...recipients.values()].map(({ account, state, outcome, transaction }) => {
     return { account, state, outcome, transaction };
   });

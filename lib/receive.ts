@@ -6,7 +6,7 @@ import { WaybillError } from "./protocol/errors.ts";
 import { type Address, fromBase64, type Hex } from "./protocol/hex.ts";
 import { decodeManifest, type Manifest, manifestDigest } from "./protocol/manifest.ts";
 import type { Outcome } from "./protocol/reasons.ts";
-import { noticeId, type Receipt, signStatement, transferId } from "./protocol/statements.ts";
+import { noticeId, transferId } from "./protocol/statements.ts";
 import type { Session } from "./session.ts";
 import { download } from "./transfer/download.ts";
 import type { Progress } from "./transfer/parts.ts";
@@ -349,14 +349,14 @@ class Receiving {
     return ledger.notice(notice)?.recipients.get(account)?.state === "verified";
   }
 
-  #receipt(notice: Hex, outcome: Outcome): Receipt {
-    return { kind: "receipt", task: this.#session.task, notice, outcome };
-  }
-
+  /** Why a receipt doesn't count any more, the chain tells as well, and of that alone the call makes its verdict. */
   async #post(notice: Hex, outcome: Outcome): Promise<void> {
-    const { api, task, signer, deployment } = this.#session;
-    const { signature } = await signStatement(signer, deployment, this.#receipt(notice, outcome));
-    await api.receipt(task, notice, outcome, signature);
+    const { task, ledger } = this.#session;
+    const at = ledger.notice(notice)?.notice.deadline;
+    const saying = this.#session.say({ kind: "receipt", task, notice, outcome }, { at, signal: this.#order.signal });
+    await saying.catch((error: unknown) => {
+      if (!(error instanceof WaybillError) || error.code !== "REFUSED_STATEMENT") throw error;
+    });
   }
 }
 

@@ -4,12 +4,13 @@ import { defaultTime } from "./options.ts";
 import { names, pagesOf } from "./pages.ts";
 import { WaybillError } from "./protocol/errors.ts";
 import type { Address, Hex } from "./protocol/hex.ts";
-import type { Outcome, Reason } from "./protocol/reasons.ts";
-import { type Notice, noticeId, signStatement, statementId, transferId } from "./protocol/statements.ts";
+import type { Outcome } from "./protocol/reasons.ts";
+import { type Notice, noticeId, signStatement, transferId } from "./protocol/statements.ts";
 import type { Head } from "./protocol/wire.ts";
+import type { Posted } from "./relay.ts";
 import type { Session } from "./session.ts";
 import { type StoredPayload, store } from "./stored.ts";
-import type { Progress } from "./transfer/parts.ts";
+import { orAbort, type Progress } from "./transfer/parts.ts";
 import type { Source } from "./transfer/source.ts";
 import { aborted, limit } from "./waiting.ts";
 
@@ -52,8 +53,8 @@ export interface SendOrder {
 export interface SendResult {
   readonly received: readonly Address[];
   readonly failed: ReadonlyMap<Address, Failure>;
-  /** Why a notice was refused, if one was. */
-  readonly reason: Reason | null;
+  /** Why a notice did not get onto the chain, if one did not and somebody knows. */
+  readonly why: WaybillError | null;
 }
 
 /** One more deadline is tried when another process of ours has just used one up. */
@@ -79,7 +80,11 @@ class Sending {
   readonly #awaited = new Map<Address, Notice>();
   /** Published by this call, so that it may take them back. */
   readonly #published: Notice[] = [];
-  readonly #unpublished = new Map<Hex, Reason>();
+  /** By the id of the notice. */
+  readonly #posting = new Map<Hex, Promise<Posted>>();
+  readonly #unpublished = new Map<Hex, WaybillError>();
+  /** Taken back by this call because the chain stood still when their deadline was over. */
+  readonly #overdue = new Set<Hex>();
   readonly #told = new Set<Address>();
   #digest: Hex = "0x";
   #callbackFailed = false;
@@ -95,6 +100,7 @@ class Sending {
     await this.#session.sync(signal);
     this.#checkSender();
     this.#checkRecipients();
+    await this.#session.relay.check();
     const stored = await store(this.#session, { ...this.#order, transfer: this.#transfer });
     this.#digest = stored.digest;
     await this.#session.sync(signal);
@@ -151,6 +157,17 @@ class Sending {
     await api.finish(task, this.#transfer, { notices }, this.#order.signal).catch((error: unknown) => {
       if (!(error instanceof WaybillError) || error.retryable) throw error;
     });
+    this.#relay(notices);
+  }
+
+  /** Finish has put them into the outbox; a member that relays for itself brings them onto the chain, too. */
+  #relay(notices: readonly PublishedNotice[]): void {
+    const { relay, account: author } = this.#session;
+    for (const { notice, signature } of notices) {
+      const posting = relay.post({ statement: notice, author, signature }, { at: notice.deadline });
+      posting.catch(() => {}); // the wait for answers asks for it
+      this.#posting.set(noticeId(notice), posting);
+    }
   }
 
   #isPending({ notice, recipients }: PublishedNotice, member: Member, head: Head): boolean {
@@ -212,6 +229,7 @@ class Sending {
       if (refused) this.#published.length -= notices.length;
       throw error;
     }
+    this.#relay(notices);
     for (const { notice, recipients } of notices) {
       for (const account of recipients) this.#awaited.set(account, notice);
       this.#tellNotice(notice, false);
@@ -222,10 +240,11 @@ class Sending {
   async #answers(): Promise<SendResult> {
     const { follower } = this.#session;
     const done = new AbortController();
-    const asking = this.#published.map((notice) => this.#watchRefusal(noticeId(notice), done.signal));
+    const asking = [...this.#posting].map(([id, posting]) => this.#watchFailure(id, posting, done.signal));
     const at = Math.max(...[...this.#awaited.values()].map((notice) => notice.deadline));
+    const onStill = (): void => void this.#stir();
     try {
-      return await follower.until(() => this.#tally(), { signal: this.#order.signal, at });
+      return await follower.until(() => this.#tally(), { signal: this.#order.signal, at, onStill });
     } finally {
       done.abort();
       await Promise.all(asking);
@@ -233,9 +252,24 @@ class Sending {
   }
 
   /** Why, if it should not get onto the chain in time; that it doesn't, the chain alone tells. */
-  async #watchRefusal(id: Hex, signal: AbortSignal): Promise<void> {
-    const reason = await this.#session.refusal(id, signal).catch(() => null);
-    if (reason !== null) this.#unpublished.set(id, reason);
+  async #watchFailure(id: Hex, posting: Promise<Posted>, signal: AbortSignal): Promise<void> {
+    const asked = orAbort(posting, signal).then((posted) => posted.failure(signal));
+    const error = await asked.catch((failed: unknown) => failed);
+    if (error instanceof WaybillError && !signal.aborted) this.#unpublished.set(id, error);
+  }
+
+  /**
+   * The deadline is over, and the chain shows no block after it: perhaps it makes blocks for transactions only. Taking the
+   * notices back makes one, by which the verdicts are found. Others' and earlier calls' notices are not ours to take back.
+   */
+  async #stir(): Promise<void> {
+    const open = this.#published.filter((notice) => {
+      const record = this.#session.ledger.notice(noticeId(notice));
+      return [...(record?.recipients.values() ?? [])].some(({ state }) => state === "outstanding");
+    });
+    for (const notice of open) this.#overdue.add(noticeId(notice));
+    // If that fails, no block comes, and the wait ends with CHAIN_STALLED.
+    await Promise.allSettled(open.map((notice) => this.#session.say({ kind: "withdraw", of: notice })));
   }
 
   /** Everybody's verdict, or undefined while some are open. */
@@ -248,7 +282,7 @@ class Sending {
     }
     const failed = new Map<Address, Failure>();
     for (const [recipient, verdict] of verdicts) if (verdict !== "VERIFIED") failed.set(recipient, verdict!);
-    return { received: this.#received(), failed, reason: [...this.#unpublished.values()][0] ?? null };
+    return { received: this.#received(), failed, why: [...this.#unpublished.values()][0] ?? null };
   }
 
   #verdict(account: Address): "VERIFIED" | Failure | null {
@@ -260,7 +294,8 @@ class Sending {
     const id = noticeId(notice);
     const record = this.#session.ledger.notice(id);
     const answer = record?.recipients.get(account);
-    if (answer?.state === "cleared") return answer.outcome === null ? "WITHDRAWN" : (answer.outcome as Failure);
+    if (answer?.state === "cleared" && answer.outcome !== null) return answer.outcome as Failure;
+    if (answer?.state === "cleared") return this.#overdue.has(id) ? "TIMEOUT" : "WITHDRAWN";
     const head = this.#session.follower.head;
     if (!head || head.timestamp <= notice.deadline) return null;
     return record ? "TIMEOUT" : "NOT_PUBLISHED";
@@ -314,17 +349,15 @@ class Sending {
 
   /** Resolves when nothing of the notice is open any more: withdrawn, answered, or refused, and so never open. */
   async #withdrawOne(notice: Notice, signal: AbortSignal): Promise<void> {
-    const { api, task, ledger, account, signer, deployment } = this.#session;
+    const { ledger } = this.#session;
     const id = noticeId(notice);
-    const withdraw = { kind: "withdraw", of: notice } as const;
-    const { signature } = await signStatement(signer, deployment, withdraw);
-    await api.withdraw(task, id, signature);
+    const posted = await this.#session.say({ kind: "withdraw", of: notice }, { signal });
     const probe = (): true | undefined => {
       const record = ledger.notice(id);
       const open = [...(record?.recipients.values() ?? [])].some(({ state }) => state === "outstanding");
       return record && !open ? true : undefined;
     };
-    await this.#session.stands(statementId(withdraw, account), probe, { signal });
+    await this.#session.stands(posted, probe, { signal });
   }
 }
 

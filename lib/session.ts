@@ -3,20 +3,25 @@ import { Api } from "./api.ts";
 import { Follower } from "./chain/follower.ts";
 import { Ledger, type Member, type News } from "./chain/ledger.ts";
 import { ChainReader } from "./chain/reader.ts";
+import { RelayCalls } from "./chain/relay.ts";
+import { Rpc } from "./chain/rpc.ts";
 import { Inbox } from "./inbox.ts";
 import { NewsDesk } from "./news.ts";
 import type { Position } from "./position.ts";
 import type { Deployment } from "./protocol/deployment.ts";
 import { WaybillError } from "./protocol/errors.ts";
 import { type Address, type Hex, toHex } from "./protocol/hex.ts";
-import type { Reason } from "./protocol/reasons.ts";
+import { curable } from "./protocol/reasons.ts";
+import { encodeItem, type Signed, signStatement } from "./protocol/statements.ts";
 import type { Head } from "./protocol/wire.ts";
+import { ApiRelay, type Judge, type Posted, type PostOrder, type Relay, type Said } from "./relay.ts";
+import { SelfRelay } from "./selfrelay.ts";
 import { apiSource, nodeSource } from "./sources.ts";
 import type { Transport } from "./transfer/http.ts";
 import { orAbort } from "./transfer/parts.ts";
 import { needFiles } from "./transfer/runtime.ts";
 import { transportOf } from "./transfer/transport.ts";
-import { limit, pause } from "./waiting.ts";
+import { limit } from "./waiting.ts";
 
 export interface SessionOptions {
   readonly task: Hex;
@@ -29,10 +34,15 @@ export interface SessionOptions {
   readonly from?: number | undefined;
   /** Milliseconds without a byte moving to or from the store. */
   readonly stallTimeout?: number | undefined;
+  /** Pay for our own statements, at most so much wei per unit of gas; null: the functions relay them. */
+  readonly maxFeePerGas: bigint | null;
 }
 
-/** Most statements stand within a few blocks; only those that don't are asked after, ever more rarely. */
-const ASK_MS = { first: 2_000, most: 15_000 };
+/** A node of one's own. */
+interface Node {
+  readonly rpc: Rpc;
+  readonly reader: ChainReader;
+}
 
 /** Everything that the calls of one member in one task share. */
 export class Session {
@@ -46,6 +56,8 @@ export class Session {
   readonly transport: Transport;
   readonly inbox: Inbox = new Inbox();
   readonly news: NewsDesk;
+  readonly relay: Relay;
+  readonly #node: Node | null;
   readonly #position: Position | null;
   readonly #from: number | null;
   /** The first look at the chain, while it is under way. */
@@ -74,14 +86,22 @@ export class Session {
     this.account = account;
     this.api = new Api({ deployment, signer, account, fetch });
     const { rpc, blockTime, maxBlockAge } = deployment;
+    this.#node = rpc
+      ? { rpc: new Rpc(rpc, deployment.chainId), reader: new ChainReader({ ...deployment, rpc }) }
+      : null;
+    this.relay = this.#relayFor(options);
     this.ledger = new Ledger({ domain: deployment, task, trusted: rpc !== undefined });
-    const source = rpc
-      ? nodeSource(new ChainReader({ ...deployment, rpc }), deployment, task)
-      : apiSource(this.api, task);
+    const source = this.#node ? nodeSource(this.#node.reader, deployment, task) : apiSource(this.api, task);
     const onNews = (news: News): void => {
       if (news.type === "roster" || this.ledger.concerns(news.message, account)) this.news.add(news);
     };
     this.follower = new Follower({ ledger: this.ledger, source, blockTime, maxBlockAge, onNews });
+  }
+
+  #relayFor({ signer, deployment, maxFeePerGas }: SessionOptions): Relay {
+    if (maxFeePerGas !== null && this.#node)
+      return new SelfRelay({ ...this.#node, deployment, signer, account: this.account, maxFeePerGas });
+    return new ApiRelay(this.api, this.#node && judgeOf(this.#node, deployment, this.account));
   }
 
   /** Learns in the background where the task stands. A call that comes meanwhile shares the outcome; later ones try anew. */
@@ -114,13 +134,18 @@ export class Session {
     return me;
   }
 
+  /** Signs a statement and puts it on its way. */
+  async say(statement: Said, order?: PostOrder): Promise<Posted> {
+    return this.relay.post(await signStatement(this.signer, this.deployment, statement), order);
+  }
+
   /**
    * Waits until a statement of ours stands, as `probe` tells.
    * @param options.at The statement's deadline, if it has one; otherwise the wait ends after `options.ms` with TIMEOUT.
    * @throws WaybillError REFUSED_STATEMENT with `details.reason` as soon as it is refused.
    */
   async stands<T>(
-    statement: Hex,
+    posted: Posted,
     probe: () => T | undefined,
     options: { signal?: AbortSignal | undefined; at?: number; ms?: number },
   ): Promise<T> {
@@ -128,40 +153,35 @@ export class Session {
       new WaybillError("TIMEOUT", "The statement was taken, but does not stand on the chain yet. Look again later.");
     const end = limit(options.ms ?? Number.POSITIVE_INFINITY, options.signal, late);
     const done = new AbortController();
-    const refusal = this.refusal(statement, AbortSignal.any([end.signal, done.signal])).then((reason) => {
-      throw refused(reason);
+    const signal = AbortSignal.any([end.signal, done.signal]);
+    const failure = posted.failure(signal).then((error) => {
+      throw error;
     });
-    refusal.catch(() => {}); // the race below hears it, unless it is over
+    failure.catch(() => {}); // the race below hears it, unless it is over
     try {
-      const standing = this.follower.until(probe, {
-        signal: AbortSignal.any([end.signal, done.signal]),
-        at: options.at,
-      });
-      return await Promise.race([standing, refusal]);
+      return await Promise.race([this.follower.until(probe, { signal, at: options.at }), failure]);
     } finally {
       done.abort();
       end.clear();
     }
   }
 
-  /** Resolves with the reason when a statement is refused; otherwise only the signal ends it. */
-  async refusal(statement: Hex, signal: AbortSignal): Promise<Reason> {
-    for (let wait = ASK_MS.first; ; wait = Math.min(ASK_MS.most, wait * 1.5)) {
-      await pause(wait, signal);
-      // That this question fails is no news about the statement; the chain is watched by others.
-      const found = await this.api.statement(this.task, statement, signal).catch(() => null);
-      if (found?.state === "refused") return found.reason;
-    }
-  }
-
   async close(): Promise<void> {
+    this.relay.close();
     this.follower.close();
+    this.#node?.rpc.close();
     this.transport.close();
     await this.#position?.flush();
   }
 }
 
-export function refused(reason: Reason, details: Record<string, unknown> = {}): WaybillError {
-  const message = `The contract refuses the statement: ${reason}.`;
-  return new WaybillError("REFUSED_STATEMENT", message, { details: { reason, ...details } });
+/** Asks the contract, by a simulation at the depth that counts. */
+function judgeOf({ rpc, reader }: Node, deployment: Deployment, account: Address): Judge {
+  const calls = new RelayCalls(rpc, deployment, account);
+  return async ({ statement, signature }: Signed<Said>) => {
+    const { block } = await reader.head();
+    const results = await calls.simulate([encodeItem(statement, [signature])], block, await calls.gasCap(block));
+    const reason = results?.[0]?.[0] ?? "OK";
+    return reason === "OK" || reason === "DUPLICATE" || curable.has(reason) ? null : reason;
+  };
 }
