@@ -38,7 +38,8 @@ function readArguments(): Arguments {
     if (positionals.length > (sample ? 0 : 1)) throw new Error("The demo sends one FILE, or a sample.");
     return { file: positionals[0], sample, json, help };
   } catch (cause) {
-    throw new WaybillError("USAGE", `${(cause as Error).message} Usage: ${USAGE}`, { cause });
+    const [what] = (cause as Error).message.split(/\.(?: |$)/); // the parser's advice behind it is about its own syntax
+    throw new WaybillError("USAGE", `${what}. Usage: ${USAGE}`, { cause });
   }
 }
 
