@@ -7,10 +7,13 @@ import { tableOf } from "./table.ts";
 // Statements per second and gas per statement through the publisher, and how long an event takes, for more and more
 // statements that are outstanding together: they lie in the outbox when its bell rings. All figures are medians.
 
-const HELP = `npm run bench:chain -- [--json] [--quick]
+const HELP = `npm run bench:chain -- [--json] [--quick] [--blocks B] [--kind K] [--outstanding N]
 
---json   one object with all rows
---quick  one run of each, and not the longest ones`;
+--json         one object with all rows
+--quick        one run of each, and not the longest ones
+--blocks       "instant" or "2" (seconds) alone
+--kind         ${kinds.map((kind) => `"${kind}"`).join(", ")} alone
+--outstanding  so many statements at once, instead of the usual numbers`;
 
 /** The backlog is what a second or two of 500 statements leaves: rates that a burst can't show. */
 const SIZES = [1, 10, 50, 500, 2_000];
@@ -37,17 +40,26 @@ interface Row {
   readonly inBlocks: number;
   /** Milliseconds until the outbox was empty. */
   readonly settled: number;
+  /** To the bucket, per statement. */
+  readonly requestsEach: number;
   readonly target: string;
 }
 
-async function measure(quick: boolean): Promise<Row[]> {
+interface Choice {
+  readonly minings: readonly Mining[];
+  readonly kinds: readonly Kind[];
+  readonly sizes: readonly number[];
+  readonly quick: boolean;
+}
+
+async function measure({ minings, kinds, sizes, quick }: Choice): Promise<Row[]> {
   const bed = await Bed.start();
   try {
     const party = await Party.open(bed);
     const rows: Row[] = [];
-    for (const mining of MININGS)
+    for (const mining of minings)
       for (const kind of kinds)
-        for (const size of quick ? QUICK_SIZES : SIZES)
+        for (const size of sizes)
           rows.push(rowOf(mining, kind, size, await runs(bed, party, mining, kind, size, quick ? 1 : runsOf(size))));
     return rows;
   } finally {
@@ -62,11 +74,11 @@ async function runs(bed: Bed, party: Party, mining: Mining, kind: Kind, size: nu
     const load = await party.load(kind, size);
     await bed.mine(mining);
     process.stderr.write(`${mining} ${kind} ${size}: run ${i + 1} of ${count}\n`);
-    const end = bed.publish(mining);
+    const publisher = await bed.hire(mining);
     try {
-      found.push(await run(bed, load));
+      found.push(await run(bed, publisher, load));
     } finally {
-      await end();
+      await publisher.leave();
     }
   }
   return found;
@@ -91,6 +103,13 @@ function rowOf(blocks: Mining, kind: Kind, outstanding: number, found: readonly 
     transactions: of(({ transactions }) => transactions),
     inBlocks: of((one) => one.blocks),
     settled: of(({ settled }) => settled),
+    requestsEach:
+      Math.round(
+        quantile(
+          found.map(({ requests }) => requests / outstanding),
+          0.5,
+        ) * 10,
+      ) / 10,
     target: blocks === 2 ? (TARGETS[kind] ?? "") : "",
   };
 }
@@ -112,6 +131,7 @@ function describe(rows: readonly Row[]): string {
     "txs",
     "in blocks",
     "settled ms",
+    "S3 each",
     "target per s",
   ];
   const cells = rows.map((row) => [
@@ -125,15 +145,30 @@ function describe(rows: readonly Row[]): string {
     row.transactions,
     row.inBlocks,
     row.settled,
+    row.requestsEach,
     row.target,
   ]);
   return tableOf(heads, cells);
 }
 
-const options = { json: { type: "boolean" }, quick: { type: "boolean" }, help: { type: "boolean" } } as const;
-const { json = false, quick = false, help = false } = parseArgs({ options }).values;
-if (help) process.stdout.write(`${HELP}\n`);
+function choose(): Choice & { readonly json: boolean; readonly help: boolean } {
+  const flag = { type: "boolean", default: false } as const;
+  const text = { type: "string" } as const;
+  const options = { json: flag, quick: flag, help: flag, blocks: text, kind: text, outstanding: text };
+  const { json, quick, help, blocks, kind, outstanding } = parseArgs({ options }).values;
+  return {
+    json,
+    quick,
+    help,
+    minings: MININGS.filter((mining) => blocks === undefined || String(mining) === blocks),
+    kinds: kinds.filter((name) => kind === undefined || name === kind),
+    sizes: outstanding === undefined ? (quick ? QUICK_SIZES : SIZES) : [Number(outstanding)],
+  };
+}
+
+const choice = choose();
+if (choice.help) process.stdout.write(`${HELP}\n`);
 else {
-  const rows = await measure(quick);
-  process.stdout.write(`${json ? JSON.stringify({ rows }) : describe(rows)}\n`);
+  const rows = await measure(choice);
+  process.stdout.write(`${choice.json ? JSON.stringify({ rows }) : describe(rows)}\n`);
 }

@@ -8,7 +8,7 @@ import { waybill } from "../../lib/chain/events.ts";
 import type { Domain, Item } from "../../lib/protocol/statements.ts";
 import { type Anvil, startAnvil } from "../../local/anvil.ts";
 import { deployContract } from "../../local/contract.ts";
-import { startStore } from "../../local/store/store.ts";
+import { type Bucket, startBucket } from "./bucket.ts";
 
 /** How the chain makes blocks: one per transaction, or one every so many seconds. */
 export type Mining = "instant" | number;
@@ -23,8 +23,7 @@ export class Bed {
   readonly domain: Domain;
   readonly outbox: Outbox;
   readonly provider: JsonRpcProvider;
-  readonly bell: DoorBell = new DoorBell();
-  readonly relayer: string;
+  readonly bucket: Bucket;
   readonly #payer: Wallet;
   readonly #anvil: Anvil;
   readonly #store: Store;
@@ -34,14 +33,15 @@ export class Bed {
     anvil: Anvil;
     provider: JsonRpcProvider;
     payer: Wallet;
+    bucket: Bucket;
     store: Store;
     domain: Domain;
     undo: (() => unknown)[];
   }) {
-    const { anvil, provider, payer, store, domain, undo } = parts;
+    const { anvil, provider, payer, bucket, store, domain, undo } = parts;
     this.domain = domain;
     this.provider = provider;
-    this.relayer = anvil.accounts[1]!.address.toLowerCase();
+    this.bucket = bucket;
     this.outbox = new Outbox(store, domain);
     this.#payer = payer;
     this.#anvil = anvil;
@@ -52,10 +52,9 @@ export class Bed {
   static async start(): Promise<Bed> {
     const undo: (() => unknown)[] = [];
     try {
-      const bucket = await startStore();
+      const bucket = await startBucket();
       undo.unshift(() => bucket.stop());
-      const { bucket: name, region, endpoint: s3Endpoint, credentials: s3Credentials } = bucket;
-      const store = new Store({ bucket: name, region, s3Endpoint, s3Credentials });
+      const store = new Store(bucket.config);
       undo.unshift(() => store.close());
       const anvil = await startAnvil({ blockTime: NEVER });
       undo.unshift(() => anvil.stop());
@@ -65,7 +64,7 @@ export class Bed {
       const payer = new Wallet(anvil.accounts[0]!.privateKey, provider);
       const { contract } = await deployContract(payer);
       const domain = { chainId: anvil.chainId, contract };
-      return new Bed({ anvil, provider, payer, store, domain, undo });
+      return new Bed({ anvil, provider, payer, bucket, store, domain, undo });
     } catch (error) {
       for (const step of undo) await step();
       throw error;
@@ -81,6 +80,11 @@ export class Bed {
     else await this.provider.send("evm_setIntervalMining", [mining]); // and none for transactions
   }
 
+  /** One request to the bucket. */
+  async isPending(): Promise<boolean> {
+    return (await this.#store.list("outbox/", { limit: 1 })).length > 0;
+  }
+
   /** Brings items onto the chain past the publisher, at once. */
   async relay(items: readonly Item[], atOnce: number): Promise<void> {
     for (let i = 0; i < items.length; i += atOnce) {
@@ -90,8 +94,8 @@ export class Bed {
     }
   }
 
-  /** A publisher's loop, as `waybill local` runs it; the result ends it. */
-  publish(mining: Mining): () => Promise<void> {
+  /** A publisher that has found the outbox empty once, so that its connections stand. */
+  async hire(mining: Mining): Promise<Hired> {
     const log = (line: string): void => void process.stderr.write(`${line}\n`);
     const publisher = new Publisher({
       ...this.domain,
@@ -103,15 +107,27 @@ export class Bed {
       fees: { kind: "market", maxFeePerGas: 10n ** 12n },
       log,
     });
+    await publisher.step();
+    const bell = new DoorBell();
     const ending = new AbortController();
-    const loop = runPublisher(publisher, { signal: ending.signal, bell: this.bell, log });
-    return async () => {
-      ending.abort();
-      await this.bell.ring();
-      await loop;
-      publisher.close();
+    let loop: Promise<void> | undefined;
+    return {
+      ring: () => {
+        loop ??= runPublisher(publisher, { signal: ending.signal, bell, log });
+      },
+      leave: async () => {
+        ending.abort();
+        await loop;
+        publisher.close();
+      },
     };
   }
+}
+
+/** A publisher's loop, as `waybill local` runs it, from the ring of its bell to its end. */
+export interface Hired {
+  ring(): void;
+  leave(): Promise<void>;
 }
 
 /** Keys that nobody else has, the same in every run. */

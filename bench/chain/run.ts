@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { waybill } from "../../lib/chain/events.ts";
 import type { Signed } from "../../lib/protocol/statements.ts";
-import type { Bed } from "./bed.ts";
+import type { Bed, Hired } from "./bed.ts";
 
 /** What one load took. */
 export interface Run {
@@ -15,6 +15,8 @@ export interface Run {
   readonly blocks: number;
   /** From the bell until everything was settled and the outbox was empty, in milliseconds. */
   readonly settled: number;
+  /** To the bucket, without those of the posts. */
+  readonly requests: number;
 }
 
 /** Posts that are made at the same time. */
@@ -24,21 +26,24 @@ const LOOK_EVERY_MS = 10;
 const GIVE_UP_MS = 120_000;
 
 /** Puts a load into the outbox, rings the bell, and watches the chain's raw logs. */
-export async function run(bed: Bed, load: readonly Signed[]): Promise<Run> {
+export async function run(bed: Bed, publisher: Hired, load: readonly Signed[]): Promise<Run> {
   const before = await bed.provider.getBlockNumber();
   for (let i = 0; i < load.length; i += POSTS_AT_ONCE)
     await Promise.all(load.slice(i, i + POSTS_AT_ONCE).map((signed) => bed.outbox.post(signed)));
+  await bed.bucket.requests();
   const begin = performance.now();
-  await bed.bell.ring();
+  publisher.ring();
   const watch = new Watch(bed, load, before);
   while (!watch.done) {
     await watch.look(performance.now() - begin);
     await pause(begin);
   }
-  while ((await bed.outbox.pending()).length > 0) await pause(begin);
+  let probes = 1;
+  for (; await bed.isPending(); probes++) await pause(begin);
   const settled = performance.now() - begin;
+  const requests = (await bed.bucket.requests()) - probes;
   const latencies = [...watch.seen.values()].sort((a, b) => a - b);
-  return { took: latencies.at(-1)!, latencies, settled, ...(await watch.costs()) };
+  return { took: latencies.at(-1)!, latencies, settled, requests, ...(await watch.costs()) };
 }
 
 async function pause(begin: number): Promise<void> {
