@@ -1,5 +1,5 @@
 import type * as z from "zod/mini";
-import type { Cursor } from "../lib/chain/reader.ts";
+import type { ChainView, Cursor } from "../lib/chain/view.ts";
 import type { Hex } from "../lib/protocol/hex.ts";
 import { MAX_EVENT_BYTES, MAX_EVENTS } from "../lib/protocol/limits.ts";
 import { type eventsAnswer, type eventsQuery, type Head, type TaskEvent, wireText } from "../lib/protocol/wire.ts";
@@ -21,32 +21,39 @@ type Answer = z.output<typeof eventsAnswer>;
  * @throws WaybillError CONFLICT if the cursor is not on this chain.
  */
 export async function readEvents(deps: Deps, task: Hex, query: Query, signal: AbortSignal): Promise<Answer> {
-  if ("after" in query) return eventsAfter(deps, task, { seq: query.after, block: query.block }, signal);
-  const head = await deps.chain.head();
-  const newest = await deps.chain.latest(task, head.block);
-  if ("before" in query) return eventsBefore(deps, task, { seq: query.before, block: query.block }, head, newest);
-  const events = newest.seq === 0 ? [] : await deps.chain.eventsBefore(task, past(newest), 1);
-  return { events, next: newest, head, poll: pollOf(deps) };
+  if ("after" in query) {
+    const { after: seq, block, hash } = query;
+    return eventsAfter(deps, task, { seq, block, hash }, signal);
+  }
+  return deps.chain.atOne(async (chain) => {
+    const head = await chain.head();
+    const newest = await chain.latest(task, head.block);
+    if ("before" in query) return eventsBefore(chain, task, { seq: query.before, block: query.block }, head, newest);
+    const events = newest.seq === 0 ? [] : await chain.eventsBefore(task, past(newest), 1);
+    return { events, next: newest, head, poll: pollOf(deps) };
+  });
 }
 
 async function eventsAfter(deps: Deps, task: Hex, cursor: Cursor, signal: AbortSignal): Promise<Answer> {
   const until = nowOf(deps) + (deps.config.longPoll ? LONG_POLL_MS : 0);
   for (let seen = -1; ; await pause(LOOK_MS, signal)) {
     const over = nowOf(deps) >= until || signal.aborted;
-    const head = await deps.chain.head();
-    if (head.block === seen && !over) continue; // a block that was looked at has nothing new
+    const { head, events } = await deps.chain.atOne(async (chain) => {
+      const head = await chain.head();
+      if (head.block === seen && !over) return { head, events: [] }; // a block that was looked at has nothing new
+      return { head, events: withinBytes(await chain.eventsAfter(task, cursor, head.block, MAX_EVENTS)) };
+    });
     seen = head.block;
-    const events = withinBytes(await deps.chain.eventsAfter(task, cursor, head.block, MAX_EVENTS));
     const last = events.at(-1);
     if (last) return { events, next: { seq: last.seq, block: last.block }, head, poll: pollOf(deps) };
-    if (over) return { events, next: cursor, head, poll: pollOf(deps) };
+    if (over) return { events, next: { seq: cursor.seq, block: cursor.block }, head, poll: pollOf(deps) };
   }
 }
 
-async function eventsBefore(deps: Deps, task: Hex, cursor: Cursor, head: Head, newest: Cursor): Promise<Answer> {
+async function eventsBefore(chain: ChainView, task: Hex, cursor: Cursor, head: Head, newest: Cursor): Promise<Answer> {
   // What isn't deep enough yet is not there yet: a cursor beyond it means the newest.
   const from = cursor.seq > newest.seq ? past(newest) : { ...cursor, block: Math.min(cursor.block, head.block) };
-  const found = from.seq <= 1 ? [] : await deps.chain.eventsBefore(task, from, MAX_EVENTS);
+  const found = from.seq <= 1 ? [] : await chain.eventsBefore(task, from, MAX_EVENTS);
   const events = withinBytes(found.reverse()).reverse();
   const first = events[0];
   const next = first ? { seq: first.seq, block: first.prevBlock } : { seq: 0, block: 0 };

@@ -14,7 +14,8 @@ export interface Standing {
 }
 
 /**
- * Asks the chain who the caller is in the task. Never from a cache: that could still allow what a revocation forbids.
+ * Asks the chain who the caller is in the task. Never from a cache, nor from a node that is known to be behind: they could
+ * still allow what a revocation forbids.
  * @throws WaybillError UNKNOWN_TASK, NOT_OWNER, NOT_MEMBER, EXPELLED, and UNAVAILABLE when the chain can't be asked.
  */
 export async function standingIn(
@@ -24,7 +25,10 @@ export async function standingIn(
   account: Address,
   who: Exclude<Who, "operator">,
 ): Promise<Standing> {
-  const [roster, member] = await Promise.all([chain.roster(task), chain.member(task, account)]);
+  const [roster, member] = await chain.atOne((view) =>
+    // A node answers for its newest block only after it has shown that one.
+    Promise.all([view.roster(task), view.member(task, account), view.tip()]),
+  );
   if (roster === null || !isServed(config, roster.owner))
     throw new WaybillError(
       "UNKNOWN_TASK",

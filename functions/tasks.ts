@@ -88,7 +88,7 @@ async function checkOnChain({ chain }: PostingDeps, task: Hex, notice: Hex, inde
  * there anybody could keep everybody waiting.
  */
 async function checkMessage({ chain }: PostingDeps, { task, page, recipients, deadline }: Message): Promise<void> {
-  const [{ timestamp }, roster] = await Promise.all([chain.tip(), chain.roster(task)]);
+  const [{ timestamp }, roster] = await chain.atOne((view) => Promise.all([view.tip(), view.roster(task)]));
   if (deadline <= timestamp || deadline > timestamp + MAX_DEADLINE_AHEAD)
     throw new WaybillError(
       "BAD_DEADLINE",
@@ -100,13 +100,12 @@ async function checkMessage({ chain }: PostingDeps, { task, page, recipients, de
     throw bad("A message's recipients must be everyone on page 0, or members of one page of 104.");
 }
 
-async function readTask({ chain }: PostingDeps, task: Hex): Promise<z.output<typeof taskAnswer>> {
-  const head = await chain.head();
-  const [roster, members, latest] = await Promise.all([
-    chain.roster(task, head.block),
-    chain.members(task, head.block),
-    chain.latest(task, head.block),
-  ]);
+async function readTask(deps: PostingDeps, task: Hex): Promise<z.output<typeof taskAnswer>> {
+  const [head, roster, members, latest] = await deps.chain.atOne(async (chain) => {
+    const at = await chain.head();
+    const block = at.block;
+    return Promise.all([at, chain.roster(task, block), chain.members(task, block), chain.latest(task, block)]);
+  });
   // The role was read at the newest block; the answer is as of the depth that everybody agrees on.
   if (roster === null)
     throw new WaybillError("UNKNOWN_TASK", "The task's opening has too few blocks on top. Try again in a moment.");

@@ -1,5 +1,6 @@
 import { getBytes, randomBytes, type Signer, toUtf8Bytes, toUtf8String } from "ethers";
 import type * as z from "zod/mini";
+import type { Cursor } from "./chain/view.ts";
 import type { Deployment } from "./protocol/deployment.ts";
 import { isErrorCode, WaybillError } from "./protocol/errors.ts";
 import { type Address, type Hex, toBase64 } from "./protocol/hex.ts";
@@ -123,9 +124,15 @@ export class Api {
     return this.#call(get(`/v1/tasks/${task}`, taskAnswer, { signal }));
   }
 
+  /** The newest event, and where the chain stands. */
+  newest(task: Hex, signal?: AbortSignal): Promise<EventsAnswer> {
+    return this.#call(get(`/v1/tasks/${task}/events`, eventsAnswer, { signal }));
+  }
+
   /** One try: whoever follows has its own patience. */
-  events(task: Hex, after: { seq: number; block: number }, signal: AbortSignal): Promise<EventsAnswer> {
-    const query = `?after=${after.seq}&block=${after.block}`;
+  events(task: Hex, after: Cursor, signal: AbortSignal): Promise<EventsAnswer> {
+    const hash = after.hash === undefined ? "" : `&hash=${after.hash}`;
+    const query = `?after=${after.seq}&block=${after.block}${hash}`;
     return this.#call(get(`/v1/tasks/${task}/events`, eventsAnswer, { query, signal, tries: 1 }));
   }
 

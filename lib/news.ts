@@ -3,6 +3,8 @@ import type { News } from "./chain/ledger.ts";
 /** A piece of news on its way to those who get it. */
 interface Item {
   readonly news: News;
+  /** Its event's; after a reorg the first one that is another's now, if that is less. */
+  seq: number;
   /** Handlers that have it before them. */
   seats: number;
   /** Whether a handler or a reader has begun with it. */
@@ -42,7 +44,7 @@ export class NewsDesk {
   }
 
   add(news: News): void {
-    const item = { news, seats: 0, begun: false };
+    const item = { news, seq: news.place.seq, seats: 0, begun: false };
     if (this.#beginning === null) this.#queue.push(item);
     else this.#add(item);
   }
@@ -50,7 +52,18 @@ export class NewsDesk {
   /** The last event before which nothing is left to do, if `newest` is the newest that was read. */
   position(newest: number): number {
     const [oldest] = this.#undone; // they came in order
-    return oldest ? oldest.news.place.seq - 1 : Math.max(this.#beginning ?? 0, newest);
+    return oldest ? oldest.seq - 1 : Math.max(this.#beginning ?? 0, newest);
+  }
+
+  /**
+   * A reorg has put other events in the place of those after `seq`. What was handed out or waits is still news, for its
+   * author signed it; but until that is done with, a program that is started again has to read from here.
+   */
+  rewind(seq: number): void {
+    if (this.#beginning === null) return;
+    this.#beginning = Math.min(this.#beginning, seq);
+    for (const item of this.#undone) item.seq = Math.min(item.seq, seq + 1);
+    this.#onProgress();
   }
 
   /** The oldest news that nobody has had; `done` says that whoever took it is done with it. */
@@ -86,7 +99,7 @@ export class NewsDesk {
   }
 
   #add(item: Item): void {
-    if (item.news.place.seq <= this.#beginning!) return;
+    if (item.seq <= this.#beginning!) return;
     this.#undone.add(item);
     if (this.#seats.size === 0) this.#queue.push(item);
     for (const seat of this.#seats) seat.give(item);
@@ -99,7 +112,7 @@ export class NewsDesk {
       if (item.seats === 0 && !item.begun) this.#queue.push(item);
       else if (item.seats === 0) this.#done(item);
     }
-    this.#queue.sort((a, b) => a.news.place.seq - b.news.place.seq);
+    this.#queue.sort((a, b) => a.seq - b.seq);
   }
 
   #done(item: Item): void {

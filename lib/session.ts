@@ -95,7 +95,8 @@ export class Session {
     const onNews = (news: News): void => {
       if (news.type === "roster" || this.ledger.concerns(news.message, account)) this.news.add(news);
     };
-    this.follower = new Follower({ ledger: this.ledger, source, blockTime, maxBlockAge, onNews });
+    const onRewind = (seq: number): void => this.news.rewind(seq);
+    this.follower = new Follower({ ledger: this.ledger, source, blockTime, maxBlockAge, onNews, onRewind });
   }
 
   #relayFor({ signer, deployment, maxFeePerGas }: SessionOptions): Relay {

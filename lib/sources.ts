@@ -1,6 +1,7 @@
 import type { Api } from "./api.ts";
-import type { EventSource } from "./chain/follower.ts";
+import type { EventSource, Sight } from "./chain/follower.ts";
 import type { ChainReader } from "./chain/reader.ts";
+import type { ChainView } from "./chain/view.ts";
 import type { Deployment } from "./protocol/deployment.ts";
 import { WaybillError } from "./protocol/errors.ts";
 import type { Hex } from "./protocol/hex.ts";
@@ -25,33 +26,41 @@ export function apiSource(api: Api, task: Hex): EventSource {
       return { events, head, poll: Math.max(poll, LEAST_POLL_MS - waited) };
     },
     look: async (signal) => {
-      const { head, latest } = await api.task(task, signal);
-      return { head, seq: latest.seq };
+      const { events, next, head } = await api.newest(task, signal);
+      if (next.seq === 0) throw tooFresh();
+      return { head, seq: next.seq, hash: events[0]?.blockHash };
     },
     close: () => {},
   };
 }
 
-/** Reads a task's events from a node of one's own. */
+/** Reads a task's events from nodes of one's own. */
 export function nodeSource(reader: ChainReader, { blockTime }: Deployment, task: Hex): EventSource {
   const poll = Math.min(NODE_POLL_MS.most, Math.max(NODE_POLL_MS.least, blockTime / 2));
+  let last: ChainView | null = null;
   return {
-    read: async (after) => {
-      const head = await reader.head();
-      const events = await reader.eventsAfter(task, after, head.block, MAX_EVENTS);
-      return events.length < MAX_EVENTS ? { events, head, poll } : { events, head: null, poll: 0 };
-    },
-    look: () => withPatience(() => lookAt(reader, task)),
+    read: (after) =>
+      reader.atOne(async (view) => {
+        last = view;
+        const head = await view.head();
+        const { events, whole } = await view.stretch(task, after, head.block, MAX_EVENTS);
+        return whole ? { events, head, poll } : { events, head: null, poll: 0 };
+      }),
+    look: () => withPatience(() => reader.atOne((view) => lookAt(view, task))),
+    blame: (error) => last !== null && reader.blame(last, error),
     close: () => reader.close(),
   };
 }
 
-async function lookAt(reader: ChainReader, task: Hex): ReturnType<EventSource["look"]> {
-  const head = await reader.head();
-  const { seq } = await reader.latest(task, head.block);
-  if (seq === 0)
-    throw new WaybillError("UNKNOWN_TASK", "There is no such task on the chain, or its opening is too fresh.");
-  return { head, seq };
+async function lookAt(view: ChainView, task: Hex): Promise<Sight> {
+  const head = await view.head();
+  const { seq, hash } = await view.newest(task, head.block);
+  if (seq === 0) throw tooFresh();
+  return { head, seq, hash };
+}
+
+function tooFresh(): WaybillError {
+  return new WaybillError("UNKNOWN_TASK", "There is no such task on the chain, or its opening is too fresh.");
 }
 
 async function withPatience<T>(act: () => Promise<T>): Promise<T> {

@@ -6,7 +6,7 @@ import { NewsDesk } from "../lib/news.ts";
 
 const newsOf = (seq: number): News => {
   const place = { seq, block: seq, transaction: `0x${seq}` as const };
-  return { type: "roster", change: "admitted", members: [], place };
+  return { type: "roster", id: `0x${seq}`, change: "admitted", members: [], place };
 };
 
 function desk(...seqs: number[]): NewsDesk {

@@ -88,7 +88,7 @@ export class Follower {
   /** The ids of all news that was told. */
   readonly #told = new Set<Hex>();
   /** What the chain says now, while it is being read again. */
-  #draft: { readonly ledger: Ledger; readonly news: News[] } | null = null;
+  #draft: Draft | null = null;
   /** How often it was begun without an end. */
   #rewinds = 0;
   #head: Head | null = null;
@@ -156,7 +156,7 @@ export class Follower {
     const probe = (): true | undefined => {
       const now = (this.#draft?.ledger ?? this.ledger).position.seq;
       if (now >= seq && !this.#draft) return true;
-      if (now > reached) {
+      if (now !== reached) {
         reached = now;
         clearTimeout(timer);
         timer = setTimeout(() => patience.abort(this.#fault ?? withheld()), this.#options.maxBlockAge);
@@ -207,15 +207,18 @@ export class Follower {
   }
 
   async #step(signal: AbortSignal): Promise<number> {
-    const ledger = this.#draft?.ledger ?? this.ledger;
+    const draft = this.#draft;
+    const ledger = draft?.ledger ?? this.ledger;
     const { events, head, poll } = await this.#read(ledger.position, signal);
     for (const [i, event] of events.entries()) {
       if (i % EVENTS_PER_TURN === EVENTS_PER_TURN - 1) await pause(0, signal);
+      if (this.#draft !== draft) return 0; // somebody saw a reorg meanwhile
       const news = this.#apply(ledger, event);
-      if (news && this.#draft) this.#draft.news.push(news);
+      if (news && draft) draft.news.push(news);
       else if (news) this.#tell(news);
     }
-    if (head && this.#draft) this.#adopt(head);
+    if (this.#draft !== draft) return 0;
+    if (head && draft) this.#adopt(draft, head);
     else if (head) this.#reached(head);
     this.#checkAll();
     return poll;
@@ -251,8 +254,7 @@ export class Follower {
     this.#rewinds += 1;
   }
 
-  #adopt(head: Head): void {
-    const { ledger, news } = this.#draft!;
+  #adopt({ ledger, news }: Draft, head: Head): void {
     if (ledger.position.seq === 0) throw gone();
     this.#draft = null;
     const fork = this.ledger.adopt(ledger);
@@ -347,6 +349,12 @@ export class Follower {
   }
 }
 
+interface Draft {
+  readonly ledger: Ledger;
+  /** In order. */
+  readonly news: News[];
+}
+
 /** One call of `until`. */
 class Wait {
   readonly #probe: () => unknown;
@@ -413,7 +421,10 @@ function reorganised(cause: WaybillError): WaybillError {
 }
 
 function gone(): WaybillError {
-  return new WaybillError("UNKNOWN_TASK", "A reorg took the task's opening off the chain. Wait until it is mined again.");
+  return new WaybillError(
+    "UNKNOWN_TASK",
+    "A reorg took the task's opening off the chain. Wait until it is mined again.",
+  );
 }
 
 function stalled(age: number): WaybillError {

@@ -16,6 +16,7 @@ import {
   taskId,
 } from "../protocol/statements.ts";
 import type { TaskEvent } from "../protocol/wire.ts";
+import type { Cursor } from "./view.ts";
 
 type EventOf<Type extends TaskEvent["type"]> = Extract<TaskEvent, { type: Type }>;
 type RosterEvent = EventOf<"opened"> | EventOf<"admitted"> | EventOf<"expelled">;
@@ -56,11 +57,12 @@ export interface NoticeRecord {
   readonly recipients: ReadonlyMap<Address, RecipientRecord>;
 }
 
-/** What an event tells the members, beside notices and receipts. */
+/** What an event tells the members, beside notices and receipts. `id`: its statement's, the same wherever it stands. */
 export type News =
-  | { readonly type: "message"; readonly message: Message; readonly place: Place }
+  | { readonly type: "message"; readonly id: Hex; readonly message: Message; readonly place: Place }
   | {
       readonly type: "roster";
+      readonly id: Hex;
       readonly change: "opened" | "admitted" | "expelled";
       readonly members: Address[];
       readonly place: Place;
@@ -76,6 +78,23 @@ export interface LedgerOptions {
   readonly trusted: boolean;
 }
 
+/** What the events have told so far. */
+class Facts {
+  readonly accounts: Address[] = [];
+  readonly indices = new Map<Address, number>();
+  readonly active = new Set<Address>();
+  readonly notices = new Map<Hex, MutableNotice>();
+  readonly transfers = new Map<string, NoticeRecord[]>();
+  readonly messages = new Set<Hex>();
+  /** The Admit or Expel that each version of the roster was changed by. */
+  readonly changes = new Map<number, Hex>();
+  /** The hash of each event's block, by seq - 1. */
+  readonly hashes: Hex[] = [];
+  owner: Address | null = null;
+  roster = 0;
+  position: Cursor = { seq: 0, block: 0 };
+}
+
 interface MutableNotice extends NoticeRecord {
   withdrawn: boolean;
   readonly recipients: Map<Address, RecipientRecord>;
@@ -87,77 +106,89 @@ interface MutableNotice extends NoticeRecord {
  */
 export class Ledger {
   readonly #options: LedgerOptions;
-  readonly #accounts: Address[] = [];
-  readonly #indices = new Map<Address, number>();
-  readonly #active = new Set<Address>();
-  readonly #notices = new Map<Hex, MutableNotice>();
-  readonly #transfers = new Map<string, NoticeRecord[]>();
-  readonly #messages = new Set<Hex>();
-  /** The Admit or Expel that each version of the roster was changed by. */
-  readonly #changes = new Map<number, Hex>();
-  #owner: Address | null = null;
-  #roster = 0;
-  #position = { seq: 0, block: 0 };
+  #facts = new Facts();
 
   constructor(options: LedgerOptions) {
     this.#options = options;
   }
 
+  /** An empty ledger of the same task. */
+  draft(): Ledger {
+    return new Ledger(this.#options);
+  }
+
+  /**
+   * Takes over what another ledger of the task has read, for it is what the chain says now. All at once: nobody sees a task
+   * that is half read.
+   * @returns The `seq` of the last event that both have.
+   */
+  adopt(other: Ledger): number {
+    const [before, after] = [this.#facts.hashes, other.#facts.hashes];
+    const fork = before.findIndex((hash, i) => hash !== after[i]);
+    this.#facts = other.#facts;
+    return fork === -1 ? before.length : fork;
+  }
+
+  /** The hash of the block in which an event stands, or null if there is no such event. */
+  blockHash(seq: number): Hex | null {
+    return this.#facts.hashes[seq - 1] ?? null;
+  }
+
   /** The newest event that was applied; zeros before the first. */
-  get position(): { readonly seq: number; readonly block: number } {
-    return this.#position;
+  get position(): Cursor {
+    return this.#facts.position;
   }
 
   /** Null until the task's opening was applied. */
   get owner(): Address | null {
-    return this.#owner;
+    return this.#facts.owner;
   }
 
   /** The roster's version: what the next Admit or Expel has to name. */
   get roster(): number {
-    return this.#roster;
+    return this.#facts.roster;
   }
 
   /** Everybody who was ever enrolled, by index. */
   members(): Member[] {
-    return this.#accounts.map((account, index) => ({ account, index, active: this.#isActiveAt(account, index) }));
+    return this.#facts.accounts.map((account, index) => ({ account, index, active: this.#isActiveAt(account, index) }));
   }
 
   /** An account's newest place in the task, or null if it never was a member. */
   member(account: Address): Member | null {
-    const index = this.#indices.get(account);
-    return index === undefined ? null : { account, index, active: this.#active.has(account) };
+    const index = this.#facts.indices.get(account);
+    return index === undefined ? null : { account, index, active: this.#facts.active.has(account) };
   }
 
   /** A notice that stands on the chain, proved or not. */
   notice(id: Hex): NoticeRecord | null {
-    return this.#notices.get(id) ?? null;
+    return this.#facts.notices.get(id) ?? null;
   }
 
   /** All proved notices, oldest first. */
   *notices(): Generator<NoticeRecord> {
-    for (const record of this.#notices.values()) if (record.proved) yield record;
+    for (const record of this.#facts.notices.values()) if (record.proved) yield record;
   }
 
   /** The proved notices of one payload, oldest first. */
   noticesOf(sender: Address, transfer: Hex): readonly NoticeRecord[] {
-    return this.#transfers.get(`${sender}/${transfer}`) ?? [];
+    return this.#facts.transfers.get(`${sender}/${transfer}`) ?? [];
   }
 
   /** The id of the statement that changed the roster of this version, or null if none has yet. */
   rosterChange(version: number): Hex | null {
-    return this.#changes.get(version) ?? null;
+    return this.#facts.changes.get(version) ?? null;
   }
 
   /** Whether a message stands on the chain. */
   hasMessage(id: Hex): boolean {
-    return this.#messages.has(id);
+    return this.#facts.messages.has(id);
   }
 
   /** Is a message for this member? */
   concerns(message: Message, account: Address): boolean {
     if (message.recipients === EVERYONE) return true;
-    return indicesOf(message.page, message.recipients).some((index) => this.#accounts[index] === account);
+    return indicesOf(message.page, message.recipients).some((index) => this.#facts.accounts[index] === account);
   }
 
   /**
@@ -167,13 +198,14 @@ export class Ledger {
    * the task and the events are not from a trusted node.
    */
   apply(event: TaskEvent): News | null {
-    const { seq, block } = this.#position;
+    const { seq, block } = this.#facts.position;
     if (event.task !== this.#options.task) throw forged(event, "it belongs to another task");
     if (event.seq !== seq + 1 || event.prevBlock !== block || event.block < block)
       throw forged(event, `it does not follow event ${seq} in block ${block}`);
     if ((event.type === "opened") !== (seq === 0)) throw forged(event, "a task is opened once, first of all");
     const news = this.#fold(event);
-    this.#position = { seq: event.seq, block: event.block };
+    this.#facts.position = { seq: event.seq, block: event.block, hash: event.blockHash };
+    this.#facts.hashes.push(event.blockHash);
     return news;
   }
 
@@ -200,46 +232,48 @@ export class Ledger {
   #opened(event: EventOf<"opened">): News {
     const { owner, salt, members, signature } = event;
     if (taskId(owner, salt) !== event.task) throw forged(event, "the task's id does not commit to this owner");
-    if (!this.#isSigned({ kind: "open", owner, salt, members }, owner, signature))
+    const open = { kind: "open", owner, salt, members } as const;
+    if (!this.#isSigned(open, owner, signature))
       throw new WaybillError(
         "NEEDS_RPC",
         "The task was opened by a contract wallet, whose signature only a node can check. Put `rpc` into the deployment.",
       );
-    this.#owner = owner;
-    this.#roster = 1;
+    this.#facts.owner = owner;
+    this.#facts.roster = 1;
     this.#enroll(members);
-    return rosterNews(event);
+    return rosterNews(event, statementId(open, owner));
   }
 
   #changed(event: EventOf<"admitted"> | EventOf<"expelled">): News {
     const kind = event.type === "admitted" ? "admit" : "expel";
     const change: RosterChange = { kind, task: event.task, members: event.members, roster: event.roster };
-    if (event.roster !== this.#roster) throw forged(event, `the roster is at version ${this.#roster}`);
-    if (!this.#isSigned(change, this.#owner!, event.signature))
+    if (event.roster !== this.#facts.roster) throw forged(event, `the roster is at version ${this.#facts.roster}`);
+    if (!this.#isSigned(change, this.#facts.owner!, event.signature))
       throw forged(event, "the task's owner did not sign it with its key");
-    this.#changes.set(this.#roster, statementId(change, this.#owner!));
-    this.#roster += 1;
+    const id = statementId(change, this.#facts.owner!);
+    this.#facts.changes.set(this.#facts.roster, id);
+    this.#facts.roster += 1;
     if (kind === "admit") this.#enroll(event.members);
-    else for (const account of event.members) this.#active.delete(account);
-    return rosterNews(event);
+    else for (const account of event.members) this.#facts.active.delete(account);
+    return rosterNews(event, id);
   }
 
   #noticed(event: EventOf<"noticed">): null {
     const { task, sender, page, recipients, transfer, manifest, deadline } = event;
     const notice: Notice = { kind: "notice", task, sender, page, recipients, transfer, manifest, deadline };
     const id = noticeId(notice);
-    if (this.#notices.has(id)) throw forged(event, "this notice is on the chain already");
+    if (this.#facts.notices.has(id)) throw forged(event, "this notice is on the chain already");
     this.#checkAuthor(event, sender);
     const indices = this.#checkRecipients(event, page, recipients);
     const records = indices.map((index): [Address, RecipientRecord] => {
-      const account = this.#accounts[index]!;
+      const account = this.#facts.accounts[index]!;
       return [account, { account, index, state: "outstanding", outcome: null, transaction: null }];
     });
     const proved = this.#isSigned(notice, sender, event.signature);
     const place = placeOfEvent(event);
     const record = { id, notice, place, proved, withdrawn: false, recipients: new Map(records) };
-    this.#notices.set(id, record);
-    if (proved) this.#transfers.set(`${sender}/${transfer}`, [...this.noticesOf(sender, transfer), record]);
+    this.#facts.notices.set(id, record);
+    if (proved) this.#facts.transfers.set(`${sender}/${transfer}`, [...this.noticesOf(sender, transfer), record]);
     return null;
   }
 
@@ -282,19 +316,19 @@ export class Ledger {
     const { task, sender, page, recipients, name, payload, salt, deadline } = event;
     const message: Message = { kind: "message", task, sender, page, recipients, name, payload, salt, deadline };
     const id = statementId(message, sender);
-    if (this.#messages.has(id)) throw forged(event, "this message is on the chain already");
+    if (this.#facts.messages.has(id)) throw forged(event, "this message is on the chain already");
     this.#checkAuthor(event, sender);
     if (recipients !== EVERYONE || page !== 0) this.#checkRecipients(event, page, recipients);
-    this.#messages.add(id);
+    this.#facts.messages.add(id);
     if (!this.#isSigned(message, sender, event.signature)) return null;
-    return { type: "message", message, place: placeOfEvent(event) };
+    return { type: "message", id, message, place: placeOfEvent(event) };
   }
 
   #enroll(members: readonly Address[]): void {
     for (const account of members) {
-      if (this.#active.has(account)) continue;
-      this.#active.add(account);
-      this.#indices.set(account, this.#accounts.push(account) - 1);
+      if (this.#facts.active.has(account)) continue;
+      this.#facts.active.add(account);
+      this.#facts.indices.set(account, this.#facts.accounts.push(account) - 1);
     }
   }
 
@@ -305,13 +339,13 @@ export class Ledger {
   }
 
   #known(event: TaskEvent, notice: Hex): MutableNotice {
-    const record = this.#notices.get(notice);
+    const record = this.#facts.notices.get(notice);
     if (!record) throw forged(event, "it speaks of a notice that is not there");
     return record;
   }
 
   #checkAuthor(event: TaskEvent, author: Address): void {
-    if (!this.#active.has(author)) throw forged(event, `its author ${author} is no active member`);
+    if (!this.#facts.active.has(author)) throw forged(event, `its author ${author} is no active member`);
   }
 
   /** The contract counts a receipt only for the bit of its author's present index. */
@@ -319,20 +353,20 @@ export class Ledger {
     if (author === null) throw forged(event, "a receipt is not signed");
     this.#checkAuthor(event, author);
     const recipient = record.recipients.get(author);
-    if (recipient?.index !== this.#indices.get(author) || recipient?.state !== "outstanding")
+    if (recipient?.index !== this.#facts.indices.get(author) || recipient?.state !== "outstanding")
       throw forged(event, `nothing is outstanding for ${author}`);
   }
 
   #checkRecipients(event: TaskEvent, page: number, recipients: bigint): number[] {
     const indices = indicesOf(page, recipients);
     const last = indices.at(-1);
-    if (last === undefined || recipients >> BigInt(PAGE_SIZE) !== 0n || last >= this.#accounts.length)
+    if (last === undefined || recipients >> BigInt(PAGE_SIZE) !== 0n || last >= this.#facts.accounts.length)
       throw forged(event, "its recipients are no members");
     return indices;
   }
 
   #isActiveAt(account: Address, index: number): boolean {
-    return this.#active.has(account) && this.#indices.get(account) === index;
+    return this.#facts.active.has(account) && this.#facts.indices.get(account) === index;
   }
 
   #isSigned(statement: Statement, author: Address, signature: Hex): boolean {
@@ -350,8 +384,8 @@ function placeOfEvent({ seq, block, transaction }: TaskEvent): Place {
   return { seq, block, transaction };
 }
 
-function rosterNews(event: RosterEvent): News {
-  return { type: "roster", change: event.type, members: [...event.members], place: placeOfEvent(event) };
+function rosterNews(event: RosterEvent, id: Hex): News {
+  return { type: "roster", id, change: event.type, members: [...event.members], place: placeOfEvent(event) };
 }
 
 function forged(event: TaskEvent, why: string): WaybillError {

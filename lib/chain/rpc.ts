@@ -8,17 +8,63 @@ const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 /** Of a node's own words in our messages. */
 const MAX_WORDS = 200;
 
+/** How long a node that did not answer is left alone while there is another. */
+const LEFT_ALONE_MS = 30_000;
+
 /**
- * JSON-RPC to one node. Calls of the same turn of the event loop travel in one batch; nothing is cached, polled or
- * retried, and no error tells the URL, which may carry a key.
+ * JSON-RPC to one node, or to the first of several that answers. Calls of the same turn of the event loop travel in one
+ * batch; nothing is cached or polled, what a node refuses is refused, and no error tells a URL, which may carry a key.
  */
 export class Rpc {
+  readonly #lines: readonly Line[];
+  /** Who answered last. */
+  #line: Line;
+
+  /** `timeout` in milliseconds, per call. @throws WaybillError USAGE if `url` is no http(s) URL. */
+  constructor(url: string | readonly string[], chainId: number, timeout: number = DEFAULT_TIMEOUT_MS) {
+    this.#lines = [url].flat().map((one) => new Line(one, chainId, timeout));
+    const [first] = this.#lines;
+    if (!first) throw new WaybillError("USAGE", "There must be at least one RPC URL.");
+    this.#line = first;
+  }
+
+  /**
+   * One call.
+   *
+   * @throws WaybillError UNAVAILABLE. When the node itself refused the call, `details.rpcCode` is its code and
+   * `details.rpcMessage` its words.
+   */
+  async send(method: string, params: readonly unknown[]): Promise<unknown> {
+    const rested = this.#lines.filter((line) => line !== this.#line && line.silentUntil <= performance.now());
+    let fault: unknown;
+    for (const line of [this.#line, ...rested]) {
+      try {
+        const answer = await line.send(method, params);
+        this.#line = line;
+        return answer;
+      } catch (error) {
+        if (isRefusal(error) || isTooLong(error)) throw error;
+        line.silentUntil = performance.now() + LEFT_ALONE_MS;
+        fault ??= error;
+      }
+    }
+    throw fault;
+  }
+
+  close(): void {
+    for (const line of this.#lines) line.close();
+  }
+}
+
+/** The connection to one node. */
+class Line {
   readonly #provider: JsonRpcProvider;
   readonly #secrets: readonly string[];
   readonly #timeout: number;
+  /** It did not answer, and others are asked until then. */
+  silentUntil = 0;
 
-  /** `timeout` in milliseconds, per call. @throws WaybillError USAGE if `url` is no http(s) URL. */
-  constructor(url: string, chainId: number, timeout: number = DEFAULT_TIMEOUT_MS) {
+  constructor(url: string, chainId: number, timeout: number) {
     const { request, secrets } = connectionTo(url);
     request.timeout = timeout;
     this.#timeout = timeout;
@@ -30,12 +76,6 @@ export class Rpc {
     });
   }
 
-  /**
-   * One call.
-   *
-   * @throws WaybillError UNAVAILABLE. When the node itself refused the call, `details.rpcCode` is its code and
-   * `details.rpcMessage` its words.
-   */
   async send(method: string, params: readonly unknown[]): Promise<unknown> {
     try {
       return await this.#provider.send(method, [...params]);

@@ -23,11 +23,16 @@ export interface Deployment extends Domain {
   readonly maxBlockAge: number;
   /** The contract's first block; reading begins here. Default 0. */
   readonly fromBlock?: number;
-  /** A JSON-RPC node of one's own. Without it the chain is read over the API, and every signature is checked. */
-  readonly rpc?: string;
+  /**
+   * A JSON-RPC node of one's own, or several, of which the first that works is asked. Without any the chain is read over the
+   * API, and every signature is checked.
+   */
+  readonly rpc?: string | readonly string[];
 }
 
 const origin = z.string().check(z.regex(/^https?:\/\/[^/?#@\s]+$/));
+
+const url = z.string().check(z.regex(/^https?:\/\//));
 
 /** Reads deployment.json; account ids in any case. */
 export const deploymentSchema: z.ZodMiniType<Deployment, unknown> = z.object({
@@ -39,5 +44,5 @@ export const deploymentSchema: z.ZodMiniType<Deployment, unknown> = z.object({
   blockTime: z.int().check(z.gte(1)),
   maxBlockAge: z.int().check(z.gte(1000)),
   fromBlock: z.optional(z.int().check(z.gte(0))),
-  rpc: z.optional(z.string().check(z.regex(/^https?:\/\//))),
+  rpc: z.optional(z.union([url, z.array(url).check(z.minLength(1))])),
 }) as unknown as z.ZodMiniType<Deployment, unknown>;

@@ -259,9 +259,12 @@ const cursorText = z.pipe(
     count,
   ),
 );
-/** Where to read on: after an event or before one, each with its block; nothing for the newest event. */
+/**
+ * Where to read on: after an event or before one, each with its block; nothing for the newest event. `hash`: the block's, so
+ * that an event that a reorg replaced in the same place is told from the one that the caller knows.
+ */
 export const eventsQuery = z.union([
-  z.strictObject({ after: cursorText, block: cursorText }),
+  z.strictObject({ after: cursorText, block: cursorText, hash: z.optional(id32) }),
   z.strictObject({ before: cursorText, block: cursorText }),
   z.strictObject({}),
 ]);
