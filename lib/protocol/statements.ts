@@ -143,6 +143,15 @@ export const itemKinds: Record<Statement["kind"], number> = {
   message: 7,
 };
 
+/** Making one costs several times what it does for a statement, and the publisher asks for thousands of ids. */
+const encoders = new Map<StructName, TypedDataEncoder>();
+
+function encoderOf(name: StructName): TypedDataEncoder {
+  const known = encoders.get(name) ?? TypedDataEncoder.from({ [name]: [...types[name]] });
+  encoders.set(name, known);
+  return known;
+}
+
 /** A task's id: it commits to the owner. */
 export function taskId(owner: string, salt: Hex): Hex {
   return keccak256(AbiCoder.defaultAbiCoder().encode(["address", "bytes32"], [owner, salt])) as Hex;
@@ -162,7 +171,7 @@ export function taskOf(statement: Statement): Hex {
 /** keccak256(abi.encode(struct hash, author)): ten recipients' equal receipts are ten statements. */
 export function statementId(statement: Statement, author: Address): Hex {
   const name = structs[statement.kind];
-  const hash = TypedDataEncoder.hashStruct(name, { [name]: types[name] }, valuesOf(statement));
+  const hash = encoderOf(name).hashStruct(name, valuesOf(statement));
   return keccak256(AbiCoder.defaultAbiCoder().encode(["bytes32", "address"], [hash, author])) as Hex;
 }
 
