@@ -384,9 +384,6 @@ function audiences(session: Session, targets: readonly Address[] | undefined): {
   return pagesOf(members).map(({ page, recipients }) => ({ page, recipients }));
 }
 
-/** A notice as callers see it. */
-export function statusOf({ id, notice, withdrawn, place, recipients }: NoticeRecord): NoticeStatus {
-  const { sender, transfer, deadline } = notice;
 /** The most that this member's own transactions may pay; null when others relay for it. */
 function checkRelay(
   { relay = "api", maxFeePerGas, signer }: Partial<ContractorOptions>,
@@ -404,6 +401,9 @@ function checkRelay(
   return maxFeePerGas ?? MAX_FEE_PER_GAS;
 }
 
+/** A notice as callers see it. */
+export function statusOf({ id, notice, withdrawn, place, recipients }: NoticeRecord): NoticeStatus {
+  const { sender, transfer, deadline } = notice;
   const each = [...recipients.values()].map(({ account, state, outcome, transaction }) => {
     return { account, state, outcome, transaction };
   });
