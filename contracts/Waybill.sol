@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Answers} from "./Answers.sol";
 import {IWaybill, Item, Kind, Reason} from "./IWaybill.sol";
 import {Posts} from "./Posts.sol";
 import {Rosters} from "./Rosters.sol";
+import {Runs} from "./Runs.sol";
 import {Statements} from "./Statements.sol";
 
 /// @dev Every statement's checks run from what is cheap and lasting to the signature, which is judged last; only then
 /// is anything written. What is on the chain already is found out before anything that may have changed since.
-contract Waybill is Rosters, Posts, Answers {
+contract Waybill is Rosters, Posts, Runs {
     /// @inheritdoc IWaybill
     /// @dev Answers by hand: the codes stay where they were made, since the ABI's offsets may point anywhere. That
     /// saves about 300 gas an item.
