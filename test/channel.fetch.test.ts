@@ -36,9 +36,8 @@ const get = (url: string, more: Partial<StoreRequest> = {}): StoreRequest => ({
 });
 
 async function read(response: StoreResponse): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of response.body) chunks.push(chunk);
-  return Buffer.concat(chunks).toString();
+  const memory = Buffer.alloc(1000);
+  return memory.toString("utf8", 0, await response.read(memory));
 }
 
 describe("FetchTransport", () => {

@@ -47,16 +47,12 @@ export class FetchTransport implements Transport {
 }
 
 function responseOf(response: Response, watch: Watch, signal: AbortSignal): StoreResponse {
-  const reader = response.body?.getReader();
-  const end = (): void => {
-    watch.end();
-    void reader?.cancel().catch(() => {});
-  };
+  const body = new Body(response.body?.getReader(), watch, signal);
   return {
     status: response.status,
     header: (name) => response.headers.get(name),
-    body: bytesOf(reader, watch, signal),
-    discard: end,
+    read: (into) => body.read(into),
+    discard: () => body.discard(),
   };
 }
 
@@ -64,22 +60,50 @@ function responseOf(response: Response, watch: Watch, signal: AbortSignal): Stor
  * The clock runs only while we wait for the store, not while the reader takes its time. A signal that was composed for a
  * `fetch` may be collected as garbage before it tells the body, so we listen for ourselves.
  */
-async function* bytesOf(
-  reader: ReadableStreamDefaultReader<Uint8Array> | undefined,
-  watch: Watch,
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array> {
-  try {
-    while (reader) {
-      watch.expect(0);
-      const { done, value } = await orAbort(reader.read(), signal);
-      watch.end();
-      if (done) return;
-      yield value;
+class Body {
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  readonly #watch: Watch;
+  readonly #signal: AbortSignal;
+  #rest: Uint8Array = new Uint8Array();
+  #ended = false;
+
+  constructor(reader: ReadableStreamDefaultReader<Uint8Array> | undefined, watch: Watch, signal: AbortSignal) {
+    this.#reader = reader;
+    this.#watch = watch;
+    this.#signal = signal;
+  }
+
+  async read(into: Uint8Array): Promise<number> {
+    let at = 0;
+    while (at < into.length && (this.#rest.length > 0 || (await this.#more()))) {
+      const piece = this.#rest.subarray(0, into.length - at);
+      into.set(piece, at);
+      at += piece.length;
+      this.#rest = this.#rest.subarray(piece.length);
     }
-  } finally {
-    watch.end();
-    void reader?.cancel().catch(() => {});
+    return at;
+  }
+
+  discard(): void {
+    this.#watch.end();
+    this.#ended = true;
+    void this.#reader?.cancel().catch(() => {});
+  }
+
+  async #more(): Promise<boolean> {
+    if (!this.#reader || this.#ended) return false;
+    try {
+      this.#watch.expect(0);
+      const { done, value } = await orAbort(this.#reader.read(), this.#signal);
+      if (done) this.#ended = true;
+      else this.#rest = value;
+    } catch (error) {
+      this.discard();
+      throw error;
+    } finally {
+      this.#watch.end();
+    }
+    return !this.#ended;
   }
 }
 

@@ -16,15 +16,20 @@ export interface StoreResponse {
   readonly status: number;
   /** Null when absent. */
   header(name: string): string | null;
-  /** The bytes as they come; throws when the connection ends before its time. */
-  readonly body: AsyncIterable<Uint8Array>;
-  /** Ends the connection without reading on. May be called at any time. */
+  /**
+   * Fills `into` with the next bytes of the body: on Node they land there without a copy. Fewer than fit only at the body's
+   * end, then none. One at a time. `into` belongs to the transport until this settles. Rejects when the connection ends
+   * before its time, or what comes is no HTTP.
+   */
+  read(into: Uint8Array): Promise<number>;
+  /** Lets the rest go, and a read that is under way. May be called at any time, and again. */
   discard(): void;
 }
 
 /**
- * How bytes reach the store. It follows no redirect, decodes nothing, and rejects when no byte has moved for
- * `STALL_TIMEOUT_MS`, whether on the way there or back.
+ * How bytes reach the store. It follows no redirect, decodes nothing, repeats nothing, and rejects when no byte has moved
+ * for `STALL_TIMEOUT_MS` though we were ready for it, whether on the way there or back. A request that is aborted or
+ * discarded has let go of all memory that it was given.
  */
 export interface Transport {
   request(request: StoreRequest): Promise<StoreResponse>;

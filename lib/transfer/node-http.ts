@@ -1,85 +1,85 @@
-import http from "node:http";
-import https from "node:https";
+import { lookup } from "node:dns/promises";
+import { WaybillError } from "../protocol/errors.ts";
 import { STALL_TIMEOUT_MS, type StoreRequest, type StoreResponse, type Transport } from "./http.ts";
+import type { Resolve } from "./wire/addresses.ts";
+import { Origin } from "./wire/origin.ts";
+import { bareHost, type Environment, type ProxyServer, proxyFor } from "./wire/proxy.ts";
 
-/** S3 closes idle connections after about 5 s; one that we close first can't die under a request. */
-const IDLE_TIMEOUT_MS = 4_000;
-
-/** Small enough that a link of 6 kB/s gets one through within the stall timeout, large enough to cost nothing. */
-const SLICE: number = 64 * 1024;
+export interface NodeTransportOptions {
+  /** In milliseconds. Default 10 s. */
+  readonly stallTimeout?: number | undefined;
+  /** Certificate authorities (PEM) to trust instead of the usual ones, to which NODE_EXTRA_CA_CERTS adds. */
+  readonly ca?: string | undefined;
+  /** Where HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are read. Default process.env. */
+  readonly env?: Environment | undefined;
+  /** All addresses of a host. Default: what the system's resolver says. */
+  readonly resolve?: Resolve | undefined;
+}
 
 /**
- * Requests through node:http. Unlike `fetch` it sees an upload's bytes move, so that a slow link is told from a dead
- * one, and it can be made to open a new connection.
+ * Requests over sockets of our own, because node:http and undici copy every byte through streams: here a body lands in its
+ * reader's memory, at a third of the processor time. See wire/ for how HTTP is read.
  */
 export class NodeTransport implements Transport {
-  readonly #stallTimeout: number;
-  readonly #agents = {
-    "http:": new http.Agent({ keepAlive: true, timeout: IDLE_TIMEOUT_MS }),
-    "https:": new https.Agent({ keepAlive: true, timeout: IDLE_TIMEOUT_MS }),
-  };
+  readonly #options: NodeTransportOptions;
+  readonly #origins = new Map<string, Origin>();
+  #closed = false;
 
-  constructor({ stallTimeout = STALL_TIMEOUT_MS }: { stallTimeout?: number } = {}) {
-    this.#stallTimeout = stallTimeout;
+  constructor(options: NodeTransportOptions = {}) {
+    this.#options = options;
   }
 
-  request({ method, url, headers, body, signal, fresh = false }: StoreRequest): Promise<StoreResponse> {
+  /** @throws WaybillError USAGE for a proxy that can't be used. */
+  async request({ method, url, headers, body, signal, fresh = false }: StoreRequest): Promise<StoreResponse> {
+    signal.throwIfAborted();
+    if (this.#closed) throw new Error("The transport was closed.");
     const target = new URL(url);
-    const secure = target.protocol === "https:";
-    return new Promise((resolve, reject) => {
-      signal.throwIfAborted();
-      const request = (secure ? https : http).request(target, {
+    const proxy = this.#proxyOf(target);
+    const own = `${target.pathname}${target.search}`;
+    const throughHttp = proxy !== null && target.protocol === "http:";
+    const { head, read, discard } = await this.#originOf(target, proxy).request(
+      {
         method,
-        headers: { ...headers, ...(body && { "content-length": body.length }) },
-        agent: fresh ? false : this.#agents[secure ? "https:" : "http:"],
-        timeout: this.#stallTimeout, // of the socket: any byte in either direction starts it anew
-      });
-      const abort = (): void => void request.destroy(signal.reason as Error);
-      signal.addEventListener("abort", abort, { once: true });
-      request.once("close", () => signal.removeEventListener("abort", abort));
-      request.once("timeout", () => request.destroy(stalled(this.#stallTimeout)));
-      request.once("response", (response) => resolve(responseOf(request, response)));
-      request.on("error", reject); // after the answer began, the body's reader is told
-      send(request, body ?? new Uint8Array());
-    });
+        target: throughHttp ? `${target.origin}${own}` : own,
+        headers: { host: target.host, ...headers, ...(throughHttp && proxy.headers) },
+        body: body ?? (method === "PUT" ? new Uint8Array() : undefined),
+        signal,
+      },
+      fresh,
+    );
+    return { status: head.status, header: (name) => head.fields.get(name.toLowerCase()) ?? null, read, discard };
   }
 
   /** Ends all connections. */
   close(): void {
-    for (const agent of Object.values(this.#agents)) agent.destroy();
+    this.#closed = true;
+    for (const origin of this.#origins.values()) origin.close(new Error("The transport was closed."));
+  }
+
+  #proxyOf(target: URL): ProxyServer | null {
+    try {
+      return proxyFor(target, this.#options.env ?? process.env);
+    } catch (error) {
+      throw new WaybillError("USAGE", (error as Error).message); // without its cause, which may tell a password
+    }
+  }
+
+  #originOf(target: URL, proxy: ProxyServer | null): Origin {
+    const known = this.#origins.get(target.origin);
+    if (known) return known;
+    const { resolve = systemAddresses, stallTimeout = STALL_TIMEOUT_MS, ca } = this.#options;
+    const secure = target.protocol === "https:";
+    const port = Number(target.port) || (secure ? 443 : 80);
+    const origin = new Origin(
+      { host: bareHost(target), port, secure, proxy, ca, session: undefined },
+      resolve,
+      stallTimeout,
+    );
+    this.#origins.set(target.origin, origin);
+    return origin;
   }
 }
 
-/** In slices, each of which restarts the stall timer when it is gone: a slow link is no dead one. */
-function send(request: http.ClientRequest, body: Uint8Array): void {
-  let at = 0;
-  const next = (): void => {
-    while (at < body.length && !request.destroyed) {
-      const slice = body.subarray(at, at + SLICE);
-      at += slice.length;
-      if (!request.write(slice)) return void request.once("drain", next);
-    }
-    request.end();
-  };
-  next();
-}
-
-function responseOf(request: http.ClientRequest, response: http.IncomingMessage): StoreResponse {
-  return {
-    status: response.statusCode ?? 0,
-    header: (name) => {
-      const value = response.headers[name.toLowerCase()];
-      return value === undefined ? null : String(value);
-    },
-    body: response,
-    discard: () => {
-      // A body that went whole, both ways, leaves its connection to the next request; but not before it is read.
-      if (response.complete && request.writableFinished) response.resume();
-      else request.destroy();
-    },
-  };
-}
-
-function stalled(ms: number): Error {
-  return Object.assign(new Error(`No byte moved for ${ms} ms.`), { code: "STALLED" });
+async function systemAddresses(host: string): Promise<string[]> {
+  return (await lookup(host, { all: true })).map(({ address }) => address);
 }

@@ -45,8 +45,9 @@ export function fatal(error: WaybillError): StoreFault {
   return new StoreFault("fatal", error);
 }
 
-/** No answer: reset, stall, no such host. The cause may name the URL, so only its code goes on. */
+/** No answer: reset, stall, no such host. The cause may name the URL, so only its code goes on; our own errors don't. */
 export function noAnswer(cause: unknown): StoreFault {
+  if (cause instanceof WaybillError) return fatal(cause);
   const { code } = cause as { code?: unknown };
   const why = typeof code === "string" && /^[A-Z_]+$/.test(code) ? ` (${code})` : "";
   const message = `The store did not answer, or stopped in the middle${why}. Check the network, then try again.`;
@@ -88,18 +89,10 @@ function codeFor(status: number): "CONFLICT" | "GONE" | "BAD_SERVER" {
 }
 
 async function readText(response: StoreResponse): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  try {
-    for await (const chunk of response.body) {
-      text += decoder.decode(chunk, { stream: true });
-      if (text.length > MAX_ERROR_BYTES) break;
-    }
-  } catch {
-    // its status says enough
-  }
+  const memory = new Uint8Array(MAX_ERROR_BYTES);
+  await response.read(memory).catch(() => {}); // what came before the end of the connection may do
   response.discard();
-  return text;
+  return new TextDecoder().decode(memory);
 }
 
 /**

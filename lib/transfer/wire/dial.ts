@@ -1,0 +1,116 @@
+import { connect, isIP, type OnReadOpts, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
+import { stalled, WireFault } from "./fault.ts";
+import type { Head } from "./head.ts";
+import type { ProxyServer } from "./proxy.ts";
+import { Reply } from "./reply.ts";
+import { headOf } from "./request.ts";
+import { Scratch } from "./scratch.ts";
+
+/** A SYN may be lost once; after that, another address is the better bet. */
+const CONNECT_MS = 2_500;
+
+/** Where connections lead. */
+export interface Route {
+  readonly host: string;
+  readonly port: number;
+  readonly secure: boolean;
+  readonly proxy: ProxyServer | null;
+  /** Certificate authorities to trust instead of the usual ones. */
+  readonly ca: string | undefined;
+  /** Makes the next handshake with the host cheap. */
+  session: Buffer | undefined;
+}
+
+/**
+ * Connects to an address of the route's first hop, if need be through a proxy's tunnel, and shakes hands.
+ * @throws WireFault, the socket's error, the signal's reason.
+ */
+export async function dial(
+  route: Route,
+  address: string,
+  onread: OnReadOpts,
+  stallMs: number,
+  signal: AbortSignal,
+): Promise<Socket> {
+  const { host, port, proxy, secure } = route;
+  const patience = { signal, ms: stallMs };
+  const direct = !secure && !proxy?.secure;
+  let socket: Socket = connect({ host: address, port: proxy?.port ?? port, ...(direct && { onread }) });
+  socket.setNoDelay(true);
+  await first<void>(socket, { signal, ms: Math.min(CONNECT_MS, stallMs) }, (done) => socket.once("connect", done));
+  if (proxy?.secure)
+    socket = await shakeHands(socket, proxy.host, { ca: route.ca, ...(!secure && { onread }) }, patience);
+  if (!secure) return socket;
+  if (proxy) await openTunnel(socket, authority(host, port), proxy, patience);
+  const { ca, session } = route;
+  const secured = await shakeHands(socket, host, { ca, onread, ...(session && { session }) }, patience);
+  secured.on("session", (next) => {
+    route.session = next;
+  });
+  return secured;
+}
+
+function authority(host: string, port: number): string {
+  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** TLS over a connected socket. The certificate must be the host's. */
+async function shakeHands(
+  socket: Socket,
+  host: string,
+  options: { ca: string | undefined; onread?: OnReadOpts; session?: Buffer },
+  patience: Patience,
+): Promise<Socket> {
+  const name = isIP(host) === 0 ? { servername: host } : {};
+  const secured = connectTls({ ...options, ...name, socket, host, ALPNProtocols: ["http/1.1"] });
+  await first<void>(secured, patience, (done) => secured.once("secureConnect", done));
+  return secured;
+}
+
+/** Asks a proxy for a connection to a host. */
+async function openTunnel(socket: Socket, target: string, proxy: ProxyServer, patience: Patience): Promise<void> {
+  const headers = { host: target, ...proxy.headers };
+  const request = headOf({ method: "CONNECT", target, headers, body: undefined, expect: false });
+  const { status } = await first<Head>(socket, patience, (onHead, onFault) => {
+    const nothing = (): void => {};
+    const events = { onHead, onFault, onContinue: nothing, onEnd: nothing, onReader: nothing };
+    const reply = new Reply("CONNECT", new Scratch(), events);
+    socket.on("data", (chunk) => reply.feed(chunk));
+    socket.write(request);
+  });
+  socket.removeAllListeners("data");
+  if (status < 300) return;
+  socket.destroy();
+  throw new WireFault("PROXY_REFUSED", `The proxy answered ${status}.`);
+}
+
+interface Patience {
+  readonly signal: AbortSignal;
+  readonly ms: number;
+}
+
+/** Waits for one thing to happen to a socket. If anything else ends the wait, it ends the socket. */
+function first<T>(
+  socket: Socket,
+  { signal, ms }: Patience,
+  arm: (resolve: (value: T) => void, reject: (error: Error) => void) => void,
+): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const settle = (act: () => void): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", aborted);
+      act();
+    };
+    const fail = (error: Error): void => {
+      socket.destroy();
+      settle(() => reject(error));
+    };
+    const aborted = (): void => fail(signal.reason as Error);
+    const timer = setTimeout(() => fail(stalled(ms)), ms);
+    signal.addEventListener("abort", aborted, { once: true });
+    socket.on("error", fail); // stays, so that a late error is heard
+    socket.once("close", () => fail(new WireFault("CUT_SHORT", "The connection ended before it began.")));
+    arm((value) => settle(() => resolve(value)), fail);
+  });
+}
