@@ -23,6 +23,8 @@ const ITEM_BYTES = 32 * 8;
 export const BASE_GAS = 40_000;
 /** Calldata and log of one byte. */
 const GAS_PER_BYTE = 30;
+/** What calldata costs at least (EIP-7623). */
+const FLOOR_PER_BYTE = 40;
 
 /**
  * Groups statements into items, in their order. A receipt joins the first item with its words, unless that would carry
@@ -70,6 +72,16 @@ export function roomOf(packet: Packet): Room {
   return { bytes, gas: GAS_PER_BYTE * bytes + gasOf(packet) };
 }
 
+/**
+ * A gas limit for one transaction with these packets. By what the contract needs at most, not by the node's estimate: that
+ * runs the call many times over, and a wallet that signs cheaply while it is only asked could ruin the others' transaction.
+ */
+export function gasFor(packets: readonly Packet[]): number {
+  const rooms = packets.map(roomOf);
+  const floor = 21_000 + FLOOR_PER_BYTE * rooms.reduce((sum, { bytes }) => sum + bytes, 0);
+  return Math.max(floor, BASE_GAS + rooms.reduce((sum, { gas }) => sum + gas, 0));
+}
+
 /** Storage and signatures, from the contract's rules: 22.1k for a fresh word, 5k for a changed one, 6k to recover. */
 function gasOf({ statement, entries }: Packet): number {
   switch (statement.kind) {
@@ -80,7 +92,7 @@ function gasOf({ statement, entries }: Packet): number {
     case "expel":
       return 70_000 + 8_000 * statement.members.length;
     case "receipt":
-      return 30_000 + 40_000 * entries.length;
+      return 22_000 + (statement.outcome === "VERIFIED" ? 6_500 : 29_000) * entries.length;
     case "walletReceipt":
       return 70_000 + 420_000;
     default:

@@ -1,4 +1,6 @@
-import { type RawLog, taskEventOf } from "../lib/chain/events.ts";
+import { type RawLog, taskEventOf, waybill } from "../lib/chain/events.ts";
+import type { Hex } from "../lib/protocol/hex.ts";
+import { type Reason, reasonOf } from "../lib/protocol/reasons.ts";
 import { noticeId, type Signed, statementId } from "../lib/protocol/statements.ts";
 import type { TaskEvent } from "../lib/protocol/wire.ts";
 import type { Entry } from "./outbox.ts";
@@ -12,6 +14,12 @@ export function provenBy(logs: readonly RawLog[], entries: readonly Entry[]): En
     }),
   );
   return entries.filter((entry) => marks.has(markOf(entry.signed)));
+}
+
+/** Why the contract skipped statements, by their ids, as a transaction's logs tell. */
+export function skippedIn(logs: readonly RawLog[]): Map<Hex, Reason> {
+  const skipped = logs.map((log) => waybill.parseLog(log)).filter((found) => found?.name === "Skipped");
+  return new Map(skipped.map((found) => [found!.args.id as Hex, reasonOf(Number(found!.args.reason))]));
 }
 
 /** What a statement and its event have in common and no other statement has. */

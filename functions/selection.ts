@@ -11,22 +11,30 @@ export type Simulate = (items: readonly Item[]) => Promise<Reason[][] | null>;
 export interface Skip {
   readonly entry: Entry;
   readonly reason: Reason;
-  /** Does the chain as it stands say so? Otherwise only what goes before it in the same transaction. */
+  /** Does the chain as it stands say so? Otherwise only what goes before it. */
   readonly standing: boolean;
 }
 
-/** What goes into the next transaction, in order, and what would be skipped. Anything else waits for another turn. */
+/** What goes into the next transaction, in order, and what would be skipped. */
 export interface Selection {
   readonly packets: readonly Packet[];
   readonly skips: readonly Skip[];
+  /** What was not reached: for another transaction. */
+  readonly rest: readonly Entry[];
 }
 
 /**
  * Fills one transaction, which may use `gas`, with the statements that would take effect, in the order of their arrival. What would be skipped
- * takes no room, so a statement that has to wait never holds up those behind it.
+ * takes no room, so a statement that has to wait never holds up those behind it. `touched` are the tasks of which
+ * something is on its way already, unseen by the simulation.
  */
-export async function select(entries: readonly Entry[], gas: number, simulate: Simulate): Promise<Selection> {
-  const filling = new Filling(gas);
+export async function select(
+  entries: readonly Entry[],
+  gas: number,
+  simulate: Simulate,
+  touched: ReadonlySet<Hex> = new Set(),
+): Promise<Selection> {
+  const filling = new Filling(gas, touched);
   let queue = packetsOf(entries);
   let atOnce = queue.length;
   while (queue.length > 0) {
@@ -42,18 +50,20 @@ export async function select(entries: readonly Entry[], gas: number, simulate: S
     else filling.passOver(batch);
     queue = queue.slice(batch.length);
   }
-  return filling;
+  const { packets, skips } = filling;
+  return { packets, skips, rest: queue.flatMap((packet) => packet.entries) };
 }
 
-class Filling implements Selection {
+class Filling {
   readonly packets: Packet[] = [];
   readonly skips: Skip[] = [];
-  readonly #touched = new Set<Hex>();
+  readonly #touched: Set<Hex>;
   #gas: number;
   #bytes = MAX_CALL_BYTES;
 
-  constructor(gas: number) {
+  constructor(gas: number, touched: ReadonlySet<Hex>) {
     this.#gas = gas - BASE_GAS;
+    this.#touched = new Set(touched);
   }
 
   /** The first of the queue that would surely fit beside what is in. Nothing is too large to be tried alone. */

@@ -66,7 +66,7 @@ describe("a publisher that dies leaves everything to the next one:", () => {
     ["after its transaction is broadcast", "eth_sendRawTransaction", "after"],
     ["after its transaction is mined", "eth_getTransactionReceipt", "before"],
     ["while it simulates", "eth_call", "before"],
-    ["while it estimates gas", "eth_estimateGas", "before"],
+    ["while it asks for fees", "eth_feeHistory", "before"],
   ] as const)("%s", async (_when, method, moment) => {
     const all = await statements();
     const ids = await desk.post(...all);
@@ -132,7 +132,7 @@ describe("two publishers", () => {
 });
 
 describe("a transaction that isn't mined", () => {
-  it("is broadcast again after the node forgot it, and nothing else takes its nonce", async () => {
+  it("is broadcast again after the node forgot it, and nothing else takes its nonce or goes before it", async () => {
     const all = await statements();
     const late = await (await opened()).message();
     await world.provider.send("evm_setAutomine", [false]);
@@ -143,8 +143,8 @@ describe("a transaction that isn't mined", () => {
     expect((await world.provider.send("txpool_status", [])).pending).toBe("0x0");
     ids.push(...(await desk.post(late))); // while the first transaction hangs
     expect(await publisher.step()).toEqual({ pending: 4, moved: false });
-    expect((await world.provider.send("txpool_status", [])).pending).toBe("0x1");
-    expect(await desk.keys("relay/")).toHaveLength(1);
+    expect((await world.provider.send("txpool_status", [])).pending).toBe("0x2");
+    expect(await desk.keys("relay/")).toHaveLength(2);
     await desk.mine(1);
     await world.provider.send("evm_setAutomine", [true]);
     await desk.drain(publisher);

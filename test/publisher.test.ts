@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { runPublisher } from "../functions/publisher.ts";
+import { runPublisher } from "../functions/loop.ts";
 import { DoorBell } from "../functions/wake.ts";
 import { noticeId, type Signed } from "../lib/protocol/statements.ts";
 import { addressOf, item, newKey, random32, Task, World } from "./support/contract.ts";
@@ -102,7 +102,7 @@ describe("the publisher", () => {
     await desk.drain();
     const states = await Promise.all(ids.map((id) => desk.outbox.state(id)));
     expect(states).toEqual(cases.map(([, reason]) => ({ state: "refused", reason })));
-    expect(await desk.keys("relay/")).toEqual([]);
+    expect(await desk.transactions()).toEqual([]);
     expect(await desk.keys("outbox/")).toEqual([]);
   });
 

@@ -1,6 +1,7 @@
 import { HDNodeWallet, JsonRpcProvider, Wallet } from "ethers";
+import { runPublisher } from "../../functions/loop.ts";
 import { Outbox } from "../../functions/outbox.ts";
-import { Publisher, runPublisher } from "../../functions/publisher.ts";
+import { Publisher } from "../../functions/publisher.ts";
 import { keyRelayer } from "../../functions/relay.ts";
 import { Store } from "../../functions/store.ts";
 import { DoorBell } from "../../functions/wake.ts";

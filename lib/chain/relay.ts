@@ -42,9 +42,15 @@ export class RelayCalls {
     this.#from = from;
   }
 
-  /** How many transactions of the account were mined up to a block: the next one's nonce. */
-  async nonce(block: number): Promise<number> {
-    return Number(await this.#rpc.send("eth_getTransactionCount", [this.#from, toQuantity(block)]));
+  /** How many transactions of the account were mined up to a block, or are known to the node ("pending"): the next one's nonce. */
+  async nonce(block: number | "latest" | "pending"): Promise<number> {
+    const tag = typeof block === "number" ? toQuantity(block) : block;
+    return Number(await this.#rpc.send("eth_getTransactionCount", [this.#from, tag]));
+  }
+
+  /** What the account owns, in wei. */
+  async balance(block: number): Promise<bigint> {
+    return BigInt(String(await this.#rpc.send("eth_getBalance", [this.#from, toQuantity(block)])));
   }
 
   /** What a transaction may use: on consortium chains a block may hold less than mainnet allows. */

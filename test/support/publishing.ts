@@ -9,7 +9,7 @@ import { type Store as Bucket, startStore } from "../../local/store/store.ts";
 import { type World, waybill } from "./contract.ts";
 
 /** One of anvil's rich accounts that nobody else in the tests pays from. */
-const RELAYER = HDNodeWallet.fromMnemonic(
+export const RELAYER: string = HDNodeWallet.fromMnemonic(
   Mnemonic.fromPhrase("test test test test test test test test test test test junk"),
   "m/44'/60'/0'/0/5",
 ).privateKey;
@@ -73,6 +73,13 @@ export class Desk {
 
   async keys(prefix: string): Promise<string[]> {
     return (await this.store.list(prefix)).map(({ key }) => key);
+  }
+
+  /** What was claimed, in the order of nonces and attempts; not the refusals. */
+  async transactions(): Promise<{ transaction: string; raw: string; statements: readonly Hex[] }[]> {
+    const found = await Promise.all((await this.keys("relay/")).map((key) => this.store.getJson(key)));
+    const slots = found.map((slot) => slot!.value as { transaction: string; raw: string; statements: readonly Hex[] });
+    return slots.filter((slot) => "transaction" in slot);
   }
 
   /** The contract's events as the chain has them, without any of our readers. */

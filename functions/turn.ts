@@ -1,0 +1,396 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { keccak256, Transaction } from "ethers";
+import type { FeePolicy, Fees } from "../lib/chain/fees.ts";
+import { type Mined, relayData } from "../lib/chain/relay.ts";
+import { type Address, type Hex, toHex } from "../lib/protocol/hex.ts";
+import type { Reason } from "../lib/protocol/reasons.ts";
+import type { Domain } from "../lib/protocol/statements.ts";
+import { Ahead } from "./ahead.ts";
+import { costOf, isOverdue, MAX_ATTEMPTS, maxFeeOf, NOOP_GAS, policyFor, raised } from "./attempts.ts";
+import type { Book, Claim, Line } from "./book.ts";
+import type { Claims } from "./claims.ts";
+import { Failures } from "./failures.ts";
+import type { Notes } from "./notes.ts";
+import type { Entry, Outbox, Settlement } from "./outbox.ts";
+import { gasFor, itemOf, type Packet, packetsOf } from "./packing.ts";
+import { provenBy, skippedIn } from "./proof.ts";
+import type { Relayer } from "./relay.ts";
+import { type Skip, select } from "./selection.ts";
+import { judge } from "./verdicts.ts";
+import type { Scene, Viewpoint } from "./viewpoint.ts";
+
+/** What every turn works with. */
+export interface Desk {
+  readonly domain: Domain;
+  readonly relayer: Relayer;
+  readonly fees: FeePolicy;
+  readonly blockTime: number;
+  readonly maxWait: number;
+  readonly now: () => number;
+  readonly outbox: Outbox;
+  readonly claims: Claims;
+  readonly notes: Notes;
+}
+
+/** `pending` statements are not settled; `moved`: something happened, so another step at once may do more. */
+export interface Progress {
+  readonly pending: number;
+  readonly moved: boolean;
+}
+
+/** Claims below the final nonce that are looked at, so that a restarted worker still finds its transactions. */
+const CLAIMS_BACK = 32;
+/** Transactions that may be on their way at the same time: a few blocks full, and no more than nodes keep of one account. */
+const MAX_UNMINED = 8;
+/** Settled at the same time; each is two requests to the bucket. */
+const SETTLE_AT_ONCE = 32;
+/** Statements per simulation at the final block. */
+const JUDGED_AT_ONCE = 100;
+
+/** What a transaction does. */
+interface Deed {
+  readonly to: Address;
+  readonly data: Hex;
+  readonly gasLimit: number;
+  readonly statements: readonly Hex[];
+}
+
+/**
+ * One step of a publisher, at one node.
+ *
+ * Why each statement is on the chain exactly once or refused, whoever dies and however many work: the contract counts none
+ * twice; an entry goes only after its settlement is written, and that only on the word of a final block; and a statement that
+ * we refuse although it could take effect some day is first written into a slot, after which nobody claims it (see #refuse).
+ */
+export class Turn {
+  readonly #desk: Desk;
+  readonly #node: Viewpoint;
+  readonly #others: readonly Viewpoint[];
+  #scene: Scene;
+  #book: Book;
+  /** What isn't settled yet. */
+  #waiting: Map<Hex, Entry>;
+  /** Somebody else wrote what we wanted to write: what we know is old. */
+  #overtaken = false;
+
+  private constructor(
+    desk: Desk,
+    nodes: readonly [Viewpoint, ...Viewpoint[]],
+    seen: { scene: Scene; book: Book; waiting: readonly Entry[] },
+  ) {
+    this.#desk = desk;
+    [this.#node, ...this.#others] = nodes;
+    this.#scene = seen.scene;
+    this.#book = seen.book;
+    this.#waiting = new Map(seen.waiting.map((entry) => [entry.id, entry]));
+  }
+
+  /** Looks at the chain, then at the claims (so those of every mined nonce are among them), then at the outbox. */
+  static async begin(desk: Desk, node: Viewpoint, others: readonly Viewpoint[]): Promise<Turn> {
+    const scene = await node.look();
+    const book = await desk.claims.since(Math.max(0, scene.final - CLAIMS_BACK));
+    return new Turn(desk, [node, ...others], { scene, book, waiting: await desk.outbox.pending() });
+  }
+
+  get tip(): number {
+    return this.#scene.tip;
+  }
+
+  async run(signal?: AbortSignal): Promise<Progress> {
+    const before = this.#waiting.size;
+    const failures = await this.#moveOut();
+    await this.#replace();
+    const skips = await this.#fill(failures);
+    await this.#closeGap();
+    await this.#judge(skips, failures);
+    await this.#broadcast();
+    const mined = await this.#mined(signal);
+    if (mined) {
+      this.#scene = await this.#node.look();
+      await this.#moveOut();
+    }
+    return { pending: this.#waiting.size, moved: mined || this.#waiting.size < before };
+  }
+
+  // ---- what is final
+
+  /** Settles what is final; answers what failed although its nonce is used up. */
+  async #moveOut(): Promise<Failures> {
+    const failures = new Failures();
+    const settled = new Map<Entry, Settlement>();
+    for (const { id, reason } of this.#book.refusals) {
+      const entry = this.#waiting.get(id); // whoever refused it died, or is about to settle it
+      if (entry) settled.set(entry, { state: "refused", reason });
+    }
+    const lines = this.#book.lines(0, this.#scene.final).filter((line) => this.#carriedBy(line).length > 0);
+    const found = await Promise.all(lines.map((line) => this.#minedOf(line)));
+    for (const [i, line] of lines.entries()) {
+      const mined = found[i];
+      if (!mined || mined.block > this.#scene.head) continue; // somebody else's transaction used the nonce, or this node can't tell
+      const { transaction, block, logs } = mined;
+      const carried = this.#carriedBy(line);
+      const proven = new Set(provenBy(logs, carried));
+      for (const entry of proven) settled.set(entry, { state: "settled", transaction, block });
+      const skipped = skippedIn(logs);
+      for (const entry of carried)
+        if (!proven.has(entry)) failures.add(entry.id, line.attempts.at(-1)!.time, skipped.get(entry.id) ?? null);
+    }
+    await this.#settle(settled);
+    return failures;
+  }
+
+  #carriedBy({ attempts }: Line): Entry[] {
+    const ids = new Set(attempts.flatMap(({ statements }) => statements));
+    return [...ids].flatMap((id) => this.#waiting.get(id) ?? []);
+  }
+
+  /** Any of a nonce's transactions may be the one that was mined. */
+  async #minedOf({ attempts }: Line): Promise<(Mined & { transaction: Hex }) | null> {
+    const all = await Promise.all(attempts.map(({ transaction }) => this.#node.mined(transaction)));
+    const nth = all.findIndex((found) => found !== null);
+    return nth < 0 ? null : { ...all[nth]!, transaction: attempts[nth]!.transaction };
+  }
+
+  async #settle(settled: ReadonlyMap<Entry, Settlement>): Promise<void> {
+    const all = [...settled];
+    for (let i = 0; i < all.length; i += SETTLE_AT_ONCE) {
+      const some = all.slice(i, i + SETTLE_AT_ONCE);
+      await Promise.all(some.map(([entry, settlement]) => this.#desk.outbox.settle(entry, settlement)));
+      for (const [{ id }] of some) this.#waiting.delete(id);
+    }
+  }
+
+  // ---- what goes on its way
+
+  /** A transaction that the chain waits for and doesn't take gets a successor that pays more, and in the end does nothing. */
+  async #replace(): Promise<void> {
+    const line = this.#book.at(this.#scene.next);
+    const last = line.attempts.at(-1);
+    if (!last || !isOverdue(line, { ...this.#scene, now: this.#desk.now() })) return;
+    const attempt = line.attempts.length;
+    const policy = policyFor(attempt, this.#desk.fees);
+    const market = await this.#fees(policy);
+    const fees = market && raised(last, market, policy);
+    if (!fees) return;
+    const { to, data } = Transaction.from(last.raw);
+    const same = { ...last, to: toHex(String(to).toLowerCase()), data: toHex(data) };
+    if (attempt === MAX_ATTEMPTS)
+      this.#desk.notes.tell(
+        `nonce ${line.nonce}`,
+        `ALARM: nonce ${line.nonce} is given up after ${attempt} transactions`,
+      );
+    await this.#claim(line, attempt < MAX_ATTEMPTS ? same : this.#nothing(), fees, last);
+  }
+
+  /**
+   * Claims transactions for what would take effect, and answers what wouldn't. One fills up before the next one begins, and
+   * they are mined in their order; what needs one that isn't mined yet waits for the next turn (see Ahead).
+   */
+  async #fill(failures: Failures): Promise<Skip[]> {
+    const { gasCap, tip, time, next } = this.#scene;
+    const inFlight = this.#book.statements(this.#scene.final);
+    const ahead = new Ahead();
+    ahead.add([...inFlight].flatMap((id) => this.#waiting.get(id) ?? []));
+    const idle = [...this.#waiting.values()].filter(({ id }) => !inFlight.has(id));
+    const groups = failures.groups(idle, time);
+    const skips: Skip[] = [];
+    const simulate = (items: Parameters<Viewpoint["simulate"]>[0]) => this.#node.simulate(items, tip, gasCap);
+    while (groups.length > 0 && !this.#overtaken && this.#book.lines(next).length < MAX_UNMINED) {
+      const { entries, suspicious } = groups.shift()!;
+      const free = entries.filter((entry) => !ahead.holds(entry));
+      const { packets, skips: skipped, rest } = await select(free, gasCap, simulate, ahead.touched);
+      skips.push(...skipped);
+      if (packets.length === 0) continue;
+      const sent = await this.#write(packets, suspicious);
+      if (!sent) break;
+      ahead.add(sent.flatMap((packet) => packet.entries));
+      const left = packets.slice(sent.length).flatMap((packet) => packet.entries);
+      if (rest.length + left.length > 0) groups.unshift({ entries: [...left, ...rest], suspicious });
+    }
+    return skips;
+  }
+
+  /** Claims the next free nonce for the packets, or as many of them as fit; null if that isn't possible now. */
+  async #write(packets: readonly Packet[], suspicious: boolean): Promise<readonly Packet[] | null> {
+    const fees = await this.#fees(policyFor(0, this.#desk.fees));
+    const fitted = fees && (await this.#fit(packets, suspicious));
+    if (!fees || !fitted) return null;
+    const deed = {
+      to: this.#desk.domain.contract,
+      data: relayData(fitted.packets.map(itemOf)),
+      gasLimit: fitted.gasLimit,
+      statements: fitted.packets.flatMap(({ entries }) => entries.map(({ id }) => id)),
+    };
+    const line = this.#book.at(this.#book.free(this.#scene.next));
+    return (await this.#claim(line, deed, fees)) ? fitted.packets : null;
+  }
+
+  /**
+   * As many of the packets, from the first, as one transaction can carry. What is suspected to use more gas on the chain
+   * than when simulated may use all: what isn't used isn't paid.
+   */
+  async #fit(
+    packets: readonly Packet[],
+    suspicious: boolean,
+  ): Promise<{ packets: readonly Packet[]; gasLimit: number } | null> {
+    const { tip, gasCap } = this.#scene;
+    const gasLimit = suspicious ? gasCap : Math.min(gasCap, Math.ceil(gasFor(packets)));
+    if (await this.#node.simulate(packets.map(itemOf), tip, gasLimit)) return { packets, gasLimit };
+    const estimated = await this.#estimate(packets); // this chain prices gas in its own way
+    this.#desk.notes.tell("estimate", estimated ? null : "the node can't estimate the next statement's gas: waiting");
+    return estimated;
+  }
+
+  async #estimate(packets: readonly Packet[]): Promise<{ packets: readonly Packet[]; gasLimit: number } | null> {
+    for (let some = packets; ; some = some.slice(0, Math.ceil(some.length / 2))) {
+      const gasLimit = await this.#node.gasLimit(some.map(itemOf), this.#scene.gasCap);
+      if (gasLimit !== null) return { packets: some, gasLimit };
+      if (some.length === 1) return null;
+    }
+  }
+
+  /**
+   * Fills a nonce that nobody claimed below one that somebody did: there was a foreign transaction of our key that a reorg
+   * undid. The others would wait for it for ever.
+   */
+  async #closeGap(): Promise<void> {
+    for (;;) {
+      const line = this.#book.at(this.#book.free(this.#scene.next));
+      if (line.nonce > this.#book.highest || this.#overtaken) return;
+      const fees = await this.#fees(policyFor(0, this.#desk.fees));
+      if (!fees || !(await this.#claim(line, this.#nothing(), fees))) return;
+    }
+  }
+
+  #nothing(): Deed {
+    return { to: this.#desk.relayer.address, data: "0x", gasLimit: NOOP_GAS, statements: [] };
+  }
+
+  async #fees(policy: FeePolicy): Promise<Fees | null> {
+    const fees = await this.#node.fees(policy);
+    this.#desk.notes.tell("fees", fees ? null : "ALARM: fees are above the cap: waiting until they fall");
+    return fees;
+  }
+
+  /** Signs a transaction and writes it down, before anybody else can see it. */
+  async #claim(line: Line, { to, data, gasLimit, statements }: Deed, fees: Fees, replaced?: Claim): Promise<boolean> {
+    const { relayer, domain, claims, now } = this.#desk;
+    const maxFee = maxFeeOf(fees);
+    if (!this.#canPay({ gasLimit, maxFee }, replaced)) return false;
+    const { nonce, nextSlot: slot } = line;
+    const raw = await relayer.sign({ ...fees, chainId: domain.chainId, nonce, to, data, gasLimit, value: 0 });
+    const { tip: block, time } = this.#scene;
+    const signed = { transaction: toHex(keccak256(raw)), raw, gasLimit, maxFee, statements };
+    const claim = { nonce, slot, ...signed, claimed: now(), block, time };
+    if (await claims.claim(claim)) this.#book = this.#book.with(claim);
+    else this.#overtaken = true;
+    return !this.#overtaken;
+  }
+
+  /** Nodes drop what the account can't pay together with everything before it; and a raise would not cure that. */
+  #canPay(wanted: Pick<Claim, "gasLimit" | "maxFee">, replaced?: Claim): boolean {
+    const unmined = this.#book.lines(this.#scene.next).flatMap(({ attempts }) => attempts.at(-1) ?? []);
+    const costs = [wanted, ...unmined.filter((claim) => claim !== replaced)].map(costOf);
+    const enough = costs.reduce((sum, cost) => sum + cost, 0n) <= this.#scene.balance;
+    const { address } = this.#desk.relayer;
+    this.#desk.notes.tell("funds", enough ? null : `ALARM: insufficient funds: waiting until ${address} is filled`);
+    return enough;
+  }
+
+  // ---- what goes nowhere
+
+  async #judge(skips: readonly Skip[], failures: Failures): Promise<void> {
+    const { now, maxWait } = this.#desk;
+    const isOld = ({ arrival }: Entry): boolean => now() - arrival > maxWait;
+    const atHead = await this.#reasonsAtHead(skips.map(({ entry }) => entry));
+    const verdicts = judge(skips, atHead, isOld);
+    const settled = new Map<Entry, Settlement>();
+    for (const entry of verdicts.there)
+      settled.set(entry, { state: "settled", transaction: null, block: this.#scene.head });
+    for (const [entry, reason] of verdicts.void) settled.set(entry, { state: "refused", reason });
+    await this.#settle(settled);
+    const hopeless = [...this.#waiting.values()].flatMap((entry) => {
+      const reason = isOld(entry) ? failures.verdictOn(entry.id) : null;
+      return reason && !this.#book.statements(this.#scene.final).has(entry.id) ? [[entry, reason] as const] : [];
+    });
+    await this.#refuse(new Map([...verdicts.refused, ...hopeless]));
+  }
+
+  /** What the contract would answer at the final block, but for those of which an earlier one there would change the answer. */
+  async #reasonsAtHead(entries: readonly Entry[]): Promise<Map<Entry, Reason>> {
+    const { head, gasCap } = this.#scene;
+    const reasons = new Map<Entry, Reason>();
+    for (let i = 0; i < entries.length; i += JUDGED_AT_ONCE) {
+      const packets = packetsOf(entries.slice(i, i + JUDGED_AT_ONCE));
+      const results = (await this.#node.simulate(packets.map(itemOf), head, gasCap)) ?? [];
+      const touched = new Set<Hex>();
+      for (const [nth, { task, entries: some }] of packets.entries()) {
+        const codes = results[nth] ?? [];
+        for (const [at, entry] of some.entries()) {
+          const reason = codes[at] ?? codes[0];
+          if (reason && (!touched.has(task) || reason === "DUPLICATE")) reasons.set(entry, reason);
+        }
+        if (codes.includes("OK")) touched.add(task);
+      }
+    }
+    return reasons;
+  }
+
+  /**
+   * Refuses what could still take effect some day: so it must be certain that no worker has claimed it, or ever will.
+   *
+   * The refusal is written into the next slot of the first free nonce. Everybody who claims writes into the first free
+   * slot that it knows of: whoever doesn't know of the refusal has lost that slot, and looks again; whoever knows of it
+   * doesn't claim what it names. And where every nonce that isn't final has a transaction, there is no other place to claim.
+   */
+  async #refuse(refused: ReadonlyMap<Entry, Reason>): Promise<void> {
+    const { final, next } = this.#scene;
+    const line = this.#book.at(this.#book.free(final));
+    if (refused.size === 0 || this.#overtaken || line.nonce < next) return;
+    const { nonce, nextSlot: slot } = line;
+    const named = [...refused].map(([{ id }, reason]) => ({ id, reason }));
+    if (!(await this.#desk.claims.refuse({ nonce, slot, refused: named }))) return;
+    await this.#settle(new Map([...refused].map(([entry, reason]) => [entry, { state: "refused", reason }])));
+  }
+
+  // ---- what is under way
+
+  /**
+   * Hands the node what the chain waits for, and what the node doesn't know: it may have forgotten it, or whoever claimed it
+   * died. To the other nodes too, whether they like it or not.
+   */
+  async #broadcast(): Promise<void> {
+    const { next, known } = this.#scene;
+    const lines = this.#book.lines(next).filter((line) => line.nonce === next || line.nonce >= known);
+    const claims = lines.map(({ attempts }) => attempts.at(-1)!);
+    for (const other of this.#others) void sendAll(other, claims).catch(() => undefined);
+    for (const [nth, complaint] of (await sendAll(this.#node, claims)).entries()) {
+      // "Nonce too low" and "already known" prove nothing, and are nothing to worry about.
+      const isNews = complaint !== null && !/already|known|nonce/i.test(complaint);
+      const { transaction } = claims[nth]!;
+      const line = `the node complains about transaction ${transaction}: ${complaint}`;
+      this.#desk.notes.tell("complaint", isNews ? line : null);
+    }
+  }
+
+  /** Waits until something of ours is mined, for two block times at most. */
+  async #mined(signal?: AbortSignal): Promise<boolean> {
+    const { blockTime } = this.#desk;
+    const { next } = this.#scene;
+    if (this.#book.lines(next).length === 0) return false;
+    const pause = Math.min(500, Math.max(20, blockTime / 20));
+    const end = performance.now() + 2 * blockTime;
+    for (;;) {
+      if ((await this.#node.nonce("latest")) > next) return true;
+      if (performance.now() >= end || signal?.aborted) return false;
+      await delay(pause);
+    }
+  }
+}
+
+/** In the order of their nonces. Answers the node's complaints, or null where it had none. */
+async function sendAll(node: Viewpoint, claims: readonly Claim[]): Promise<(string | null)[]> {
+  const complaints: (string | null)[] = [];
+  for (const { raw } of claims) complaints.push((await node.broadcast(raw)).complaint);
+  return complaints;
+}

@@ -1,0 +1,53 @@
+import { curable, type Reason } from "../lib/protocol/reasons.ts";
+import type { Entry } from "./outbox.ts";
+import type { Skip } from "./selection.ts";
+
+/**
+ * What the contract never takes back once a final block says so: a timestamp only rises, and so does a roster's version;
+ * a cleared bit never returns; and the rest is in the statement itself. Not among them: EXPELLED (there may be another
+ * Admit) and BAD_SIGNATURE (a wallet may change its mind).
+ */
+const lasting: ReadonlySet<Reason> = new Set<Reason>([
+  "EXPIRED",
+  "STALE_ROSTER",
+  "NOT_OUTSTANDING",
+  "TASK_EXISTS",
+  "BAD_RECIPIENTS",
+  "BAD_OUTCOME",
+  "BAD_MEMBERS",
+  "BAD_KIND",
+  "TOO_LARGE",
+  "MALFORMED",
+]);
+
+/** What is to become of statements that are not on their way. */
+export interface Verdicts {
+  /** On the chain for good; somebody else put them there. */
+  readonly there: readonly Entry[];
+  /** Can never take effect on this chain again, whoever relays them. */
+  readonly void: ReadonlyMap<Entry, Reason>;
+  /** Won't be relayed by us: they could take effect some day, but for that they have had their time. */
+  readonly refused: ReadonlyMap<Entry, Reason>;
+}
+
+/**
+ * Judges statements by what the contract says at the newest block and at the newest one that is final. Only what both
+ * refuse is refused: what the newest block says may be undone, and what the final one says may be over. A "duplicate" at
+ * the newest block alone is a statement that is there and may be undone: it waits.
+ */
+export function judge(
+  skips: readonly Skip[],
+  atHead: ReadonlyMap<Entry, Reason>,
+  isOld: (entry: Entry) => boolean,
+): Verdicts {
+  const verdicts = { there: [] as Entry[], void: new Map<Entry, Reason>(), refused: new Map<Entry, Reason>() };
+  for (const { entry, reason: atTip, standing } of skips) {
+    const final = atHead.get(entry);
+    if (final === undefined || final === "OK") continue;
+    if (final === "DUPLICATE") verdicts.there.push(entry);
+    if (final === "DUPLICATE" || atTip === "DUPLICATE" || !standing) continue;
+    if ((curable.has(final) || curable.has(atTip)) && !isOld(entry)) continue;
+    verdicts[lasting.has(final) ? "void" : "refused"].set(entry, curable.has(final) ? atTip : final);
+  }
+  return verdicts;
+}
