@@ -22,8 +22,8 @@ export interface Config extends StoreConfig {
   readonly apiOrigin: string;
   readonly chainId: number;
   readonly contract: Address;
-  /** JSON-RPC URL. May carry a key: never in a message or log. */
-  readonly rpc: string;
+  /** JSON-RPC URL, or several: when one fails, the next one is asked. They may carry keys: never in a message or log. */
+  readonly rpc: string | readonly string[];
   /** Blocks on top before anything counts as being on the chain. */
   readonly confirmations: number;
   /** Milliseconds between blocks. */
@@ -51,6 +51,13 @@ export const DEFAULT_CAPS: Caps = { payload: MAX_PAYLOAD, openUploads: 100, requ
 
 const origin = z.string().check(z.regex(/^https?:\/\/[^/?#@\s]+$/));
 const url = z.string().check(z.regex(/^https?:\/\/\S+$/));
+const urls = z.pipe(
+  z.pipe(
+    z.string(),
+    z.transform((text) => text.split(",").map((part) => part.trim())),
+  ),
+  z.array(url).check(z.minLength(1)),
+);
 const account = z.pipe(
   z.string().check(z.trim(), z.toLowerCase(), z.regex(/^0x[0-9a-f]{40}$/)),
   z.transform((text) => text as Address),
@@ -73,7 +80,7 @@ const environment = z.object({
   WAYBILL_API_ORIGIN: origin,
   WAYBILL_CHAIN_ID: whole,
   WAYBILL_CONTRACT: account,
-  WAYBILL_RPC: url,
+  WAYBILL_RPC: urls,
   WAYBILL_CONFIRMATIONS: whole,
   WAYBILL_BLOCK_TIME: whole,
   WAYBILL_FROM_BLOCK: z.optional(whole),

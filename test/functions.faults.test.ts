@@ -198,7 +198,7 @@ describe("presigned URLs", () => {
 
 describe("the chain", () => {
   it.each(["not there", "another one"])("that is %s lets nobody in", async (how) => {
-    const rpc = await Faulty.start(api.deps.config.rpc);
+    const rpc = await Faulty.start(String(api.deps.config.rpc));
     if (how === "not there") rpc.stop();
     else rpc.rule = () => ({ status: 200, body: '{"jsonrpc":"2.0","id":1,"result":"0x7"}' });
     const config = { ...api.deps.config, rpc: rpc.origin };

@@ -199,7 +199,7 @@ describe("the configuration", () => {
     WAYBILL_API_ORIGIN: "https://api.example.org",
     WAYBILL_CHAIN_ID: "1",
     WAYBILL_CONTRACT: `0x${"Ab".repeat(20)}`,
-    WAYBILL_RPC: "https://rpc.example.org/secret-key",
+    WAYBILL_RPC: "https://rpc.example.org/secret-key, http://10.0.0.7:8545",
     WAYBILL_CONFIRMATIONS: "3",
     WAYBILL_BLOCK_TIME: "12000",
     WAYBILL_OWNERS: `0x${"Ab".repeat(20)},0x${"cd".repeat(20)}`,
@@ -212,6 +212,7 @@ describe("the configuration", () => {
       apiOrigin: "https://api.example.org",
       contract: `0x${"ab".repeat(20)}`,
       owners: [`0x${"ab".repeat(20)}`, `0x${"cd".repeat(20)}`],
+      rpc: ["https://rpc.example.org/secret-key", "http://10.0.0.7:8545"],
       confirmations: 3,
       nonces: "store",
       longPoll: false,
@@ -221,6 +222,7 @@ describe("the configuration", () => {
 
   it.each([
     ["WAYBILL_RPC", undefined],
+    ["WAYBILL_RPC", "https://rpc.example.org/secret-key,"],
     ["WAYBILL_OWNERS", "*"],
     ["WAYBILL_OWNERS", ""],
     ["WAYBILL_API_ORIGIN", "https://api.example.org/path"],
