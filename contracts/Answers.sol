@@ -31,7 +31,7 @@ abstract contract Answers is Tasks, Signatures {
     }
 
     /// @dev The notice's word after an author's receipt, or zero when it doesn't count: the author's membership is
-    /// active, its bit outstanding, the outcome one of four, and the deadline not over. Without branches, as most count.
+    /// active, its bit outstanding, the outcome one of four, and the deadline not over.
     function _count(uint256 word, uint256 standing, uint256 outcome) internal view returns (uint256) {
         unchecked {
             // An outstanding bit says that the notice isn't withdrawn: what is above the masks is its deadline.

@@ -5,6 +5,9 @@ pragma solidity 0.8.37;
 /// type (without a leading offset), except:
 /// - RECEIPTS: `data` is (task, notice, outcome), `signatures` is n 65-byte signatures, whose authors are recovered;
 /// - WITHDRAW: `data` is the notice's own fields, from which the contract computes the notice's id and its sender.
+/// @param kind What the item is: one of Kind.
+/// @param data The statement's fields.
+/// @param signatures The author's signature, 65 bytes of a key or whatever a contract account takes; of RECEIPTS many.
 struct Item {
     uint8 kind;
     bytes data;
@@ -12,6 +15,8 @@ struct Item {
 }
 
 /// @notice A place in a task's roster.
+/// @param account Who was given the place.
+/// @param active Whether the account's statements count, under this very index.
 struct Member {
     address account;
     bool active;
@@ -103,6 +108,14 @@ interface IWaybill {
     /// would blame the wallet for the relayer's thrift.
     error NotEnoughGas();
 
+    /// @notice A task began. Its members have the indices from 0, in this order; repeats get none.
+    /// @param task The task's id.
+    /// @param seq The event's place in the task's line.
+    /// @param prevBlock The block of the event before, 0 for the first.
+    /// @param owner Who signs the roster's changes; the task's id is keccak256(abi.encode(owner, salt)).
+    /// @param salt As signed.
+    /// @param members As signed.
+    /// @param signature The owner's.
     event Opened(
         bytes32 indexed task,
         uint64 seq,
@@ -113,16 +126,39 @@ interface IWaybill {
         bytes signature
     );
 
+    /// @notice Accounts got indices, in order.
+    /// @param task The task's id.
+    /// @param seq The event's place in the task's line.
+    /// @param prevBlock The block of the event before, 0 for the first.
+    /// @param roster The version that the statement changed; it is one more now.
     /// @param members As signed: those that were active already, and repeats, got no index.
+    /// @param signature The owner's.
     event Admitted(
         bytes32 indexed task, uint64 seq, uint64 prevBlock, uint32 roster, address[] members, bytes signature
     );
 
+    /// @notice Accounts' statements don't count any more.
+    /// @param task The task's id.
+    /// @param seq The event's place in the task's line.
+    /// @param prevBlock The block of the event before, 0 for the first.
+    /// @param roster The version that the statement changed; it is one more now.
     /// @param members As signed: those that were not active have stayed so.
+    /// @param signature The owner's.
     event Expelled(
         bytes32 indexed task, uint64 seq, uint64 prevBlock, uint32 roster, address[] members, bytes signature
     );
 
+    /// @notice A payload is there for some members. The notice's id is its statement id.
+    /// @param task The task's id.
+    /// @param seq The event's place in the task's line.
+    /// @param prevBlock The block of the event before, 0 for the first.
+    /// @param sender Whose notice it is.
+    /// @param page Which 104 indices `recipients` speaks of.
+    /// @param recipients Bit i is index `page * 104 + i`.
+    /// @param transfer The payload's id.
+    /// @param manifest SHA-256 of the payload's manifest.
+    /// @param deadline The last second in which receipts count.
+    /// @param signature The sender's.
     event Noticed(
         bytes32 indexed task,
         uint64 seq,
@@ -136,11 +172,25 @@ interface IWaybill {
         bytes signature
     );
 
+    /// @notice Members answered a notice with their keys.
+    /// @param task The task's id.
+    /// @param seq The event's place in the task's line.
+    /// @param prevBlock The block of the event before, 0 for the first.
+    /// @param notice The notice's id.
+    /// @param outcome What all of them say: one of Outcome.
     /// @param signatures The accepted ones, 65 bytes each, in the order in which they took effect.
     event Receipts(
         bytes32 indexed task, uint64 seq, uint64 prevBlock, bytes32 notice, uint8 outcome, bytes signatures
     );
 
+    /// @notice A contract account answered a notice.
+    /// @param task The task's id.
+    /// @param seq The event's place in the task's line.
+    /// @param prevBlock The block of the event before, 0 for the first.
+    /// @param notice The notice's id.
+    /// @param outcome What it says: one of Outcome.
+    /// @param account Whose answer it is.
+    /// @param signature What the account took for its own (ERC-1271).
     event WalletReceipt(
         bytes32 indexed task,
         uint64 seq,
@@ -151,8 +201,26 @@ interface IWaybill {
         bytes signature
     );
 
+    /// @notice A notice was taken back from all who had not answered.
+    /// @param task The task's id.
+    /// @param seq The event's place in the task's line.
+    /// @param prevBlock The block of the event before, 0 for the first.
+    /// @param notice The notice's id.
+    /// @param signature The sender's.
     event Withdrawn(bytes32 indexed task, uint64 seq, uint64 prevBlock, bytes32 notice, bytes signature);
 
+    /// @notice A member said something else.
+    /// @param task The task's id.
+    /// @param seq The event's place in the task's line.
+    /// @param prevBlock The block of the event before, 0 for the first.
+    /// @param sender Whose message it is.
+    /// @param page Which 104 indices `recipients` speaks of.
+    /// @param recipients Bit i is index `page * 104 + i`; all ones, on page 0, is everyone.
+    /// @param kind What it is about; means nothing here.
+    /// @param payload Means nothing here.
+    /// @param salt Makes equal messages two.
+    /// @param deadline Until when it could be relayed.
+    /// @param signature The sender's.
     event Posted(
         bytes32 indexed task,
         uint64 seq,
@@ -170,15 +238,19 @@ interface IWaybill {
     /// @notice A statement had no effect. Belongs to no task.
     /// @param id The statement's id; zero when it could not be read, or its author is unknown because its signature
     /// (of receipts) or its task (of roster changes) is.
+    /// @param reason Why: one of Reason.
     event Skipped(bytes32 indexed id, uint8 reason);
 
     /// @notice Applies the items in order. A statement that may not take effect is skipped and never affects another.
     /// @dev Reverts only if the items themselves are no ABI encoding, or with NotEnoughGas.
+    /// @param items What to apply, of any kinds and tasks.
     /// @return results For every item its reason code, 0 when applied; for RECEIPTS one code per signature (a single
     /// MALFORMED or BAD_SIGNATURE if `data` can't be read, or the signatures aren't a positive multiple of 65 bytes).
     function relay(Item[] calldata items) external returns (uint8[][] memory results);
 
     /// @notice An account in a task. Its index is the newest that it got.
+    /// @param task The task's id.
+    /// @param account Whose place is asked for.
     /// @return index Its place; `index / 104` is its page and `index % 104` its bit there.
     /// @return active Whether its statements count now.
     /// @return known Whether it was ever enrolled; otherwise the index says nothing.
@@ -186,6 +258,10 @@ interface IWaybill {
 
     /// @notice The members by index, as many of `count` as there are, and whether each is active under that index
     /// (an account that was admitted again is not, under its earlier ones).
+    /// @param task The task's id.
+    /// @param from The first index.
+    /// @param count How many at most.
+    /// @return list The places from `from` on; empty behind the last one.
     function members(bytes32 task, uint256 from, uint256 count)
         external
         view
@@ -193,12 +269,27 @@ interface IWaybill {
 
     /// @notice The task's owner, roster version (1 after the Open, 0 for a task that doesn't exist), and the number
     /// of indices given so far.
+    /// @param task The task's id.
+    /// @return owner Who signs the roster's changes; zero for a task that doesn't exist.
+    /// @return version What the next change must name.
+    /// @return count The next account's index.
     function roster(bytes32 task) external view returns (address owner, uint32 version, uint32 count);
 
     /// @notice The `seq` and block of the task's newest event.
+    /// @param task The task's id.
+    /// @return seq How many events the task has had; 0 for a task that doesn't exist.
+    /// @return blockNumber The newest one's block.
     function latest(bytes32 task) external view returns (uint64 seq, uint64 blockNumber);
 
     /// @notice A notice's state; bit i speaks of index `page * 104 + i`. Its deadline is 0 when it doesn't exist.
+    /// @param task The task's id.
+    /// @param page The notice's page.
+    /// @param notice The notice's id.
+    /// @return deadline The last second in which receipts count.
+    /// @return outstanding Who may still answer.
+    /// @return verified Who has answered VERIFIED. A recipient in neither has answered otherwise, or the notice is
+    /// withdrawn.
+    /// @return withdrawn Whether its sender has taken it back.
     function state(bytes32 task, uint16 page, bytes32 notice)
         external
         view

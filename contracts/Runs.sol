@@ -23,8 +23,8 @@ abstract contract Runs is Answers {
         // What it answers, and the slot of the task's mapping: together where the author's word lies.
         address author; // 0xe0
         bytes32 members; // 0x100
-        // The struct hash is over these four. The last three are also where the notice's word lies: when the struct hash
-        // is made, the page takes the outcome's place.
+        // The struct hash is over these four. The last three are also where the notice's word lies: when the struct
+        // hash is made, the page takes the outcome's place.
         bytes32 typeHash; // 0x120
         bytes32 task; // 0x140
         bytes32 notice; // 0x160
@@ -37,8 +37,8 @@ abstract contract Runs is Answers {
 
     uint256 private constant NO_PAGE = type(uint256).max;
 
-    /// @dev Applies the Receipts items in a row that begins at `index`, and notes where their codes lie. Nothing foreign
-    /// is called in a run, so nobody sees a task whose word is still to be written.
+    /// @dev Applies the Receipts items in a row that begins at `index`, and notes where their codes lie. Nothing
+    /// foreign is called in a run, so nobody sees a task whose word is still to be written.
     /// @return The index of the item behind them.
     function _answers(Item[] calldata items, uint256 index, uint256 offsets) internal returns (uint256) {
         Run memory run;

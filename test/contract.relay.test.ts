@@ -127,6 +127,46 @@ describe("A task's line of events", () => {
     expect(await world.read("roster", task.id)).toMatchObject({ version: 1n });
   });
 
+  it("goes on through Receipts items of several tasks in a row, and through what stands between them", async () => {
+    const tasks = [await Task.opened(world, 2), await Task.opened(world, 2)] as const;
+    const receiptOf = async (task: Task) => task.receipts(await task.noticed([1]), [task.members[1]!]);
+    const [a, b, c, d, e] = await Promise.all(
+      [tasks[0], tasks[1], tasks[0], tasks[0], tasks[1]].map((task) => receiptOf(task)),
+    );
+    const between = item(await tasks[0].message());
+    const before = await Promise.all(tasks.map((task) => world.read("latest", task.id)));
+    const { results, events, block } = await world.relay([a!, b!, b!, c!, c!, between, d!, e!, a!]);
+    expect(results.flat().join()).toBe("OK,OK,DUPLICATE,OK,DUPLICATE,OK,OK,OK,DUPLICATE");
+    for (const [index, task] of tasks.entries()) {
+      const { seq, blockNumber } = before[index] as { seq: bigint; blockNumber: bigint };
+      const line = events.filter(({ args }) => args.task === task.id).map(({ args }) => [args.seq, args.prevBlock]);
+      expect(line).toEqual(line.map((_, i) => [seq + BigInt(i + 1), i === 0 ? blockNumber : BigInt(block)]));
+      expect(line).toHaveLength(index === 0 ? 4 : 2);
+      expect(await world.read("latest", task.id)).toEqual({
+        seq: seq + BigInt(line.length),
+        blockNumber: BigInt(block),
+      });
+    }
+  });
+
+  it("begins nowhere by receipts of tasks that don't exist, zero among them, which stand between good ones", async () => {
+    const task = await Task.opened(world, 2);
+    const [one, two] = [await task.noticed([1]), await task.noticed([1])];
+    const author = task.members[1]!;
+    const nowhere = [`0x${"00".repeat(32)}`, `0x${"ff".repeat(32)}`].map((id) => ({
+      ...task.receipt(one),
+      task: id as Hex,
+    }));
+    const bad = await Promise.all(nowhere.map(async (receipt) => item(await task.sign(author, receipt))));
+    const good = await Promise.all([one, two].map((notice) => task.receipts(notice, [author])));
+    const { results, events } = await world.relay([bad[0]!, bad[1]!, good[0]!, bad[0]!, good[1]!, bad[1]!]);
+    expect(results.flat().join()).toBe("UNKNOWN_TASK,UNKNOWN_TASK,OK,UNKNOWN_TASK,OK,UNKNOWN_TASK");
+    const skipped = events.filter(({ name }) => name === "Skipped").map(({ args }) => args.id);
+    const ids = nowhere.map((receipt) => statementId(receipt, addressOf(author)));
+    expect(skipped).toEqual([ids[0], ids[1], ids[0], ids[1]]);
+    for (const { task: id } of nowhere) expect(await world.read("latest", id)).toEqual({ seq: 0n, blockNumber: 0n });
+  });
+
   it("isn't shared: another task's events leave it alone", async () => {
     const [task, other] = [await Task.opened(world, 2), await Task.opened(world, 2)];
     await world.relay([item(await other.message()), item(await task.message()), item(await other.message())]);
