@@ -6,6 +6,7 @@ import type { Rpc } from "./chain/rpc.ts";
 import type { Deployment } from "./protocol/deployment.ts";
 import { WaybillError } from "./protocol/errors.ts";
 import type { Address, Hex } from "./protocol/hex.ts";
+import type { Head } from "./protocol/wire.ts";
 
 /** Where an account's last transaction is: mined or none, on its way, or there for too long. */
 export type Way = "free" | "busy" | "stuck";
@@ -39,7 +40,11 @@ const BUMP = { by: 9n, of: 8n };
 /** What a statement of usual size takes, for a look into the purse before anything is begun. */
 const USUAL_GAS = 120_000n;
 
-const blockJson = z.object({ baseFeePerGas: z.optional(z.nullable(z.string())) });
+const blockJson = z.object({
+  number: z.string(),
+  timestamp: z.string(),
+  baseFeePerGas: z.optional(z.nullable(z.string())),
+});
 const quantity = /^0x[0-9a-f]{1,64}$/i;
 
 /**
@@ -166,16 +171,24 @@ export class Purse {
   /** What kind of chain it is; that doesn't change. */
   async #learnPolicy(): Promise<FeePolicy> {
     const { rpc, maxFeePerGas } = this.#options;
-    const [price, block] = await Promise.all([
-      rpc.send("eth_gasPrice", []),
-      rpc.send("eth_getBlockByNumber", ["latest", false]),
-    ]);
-    const parsed = blockJson.safeParse(block);
-    if (typeof price !== "string" || !quantity.test(price) || !parsed.success)
-      throw new WaybillError("BAD_SERVER", "The RPC node's gas price or newest block is malformed.");
+    const [price, block] = await Promise.all([rpc.send("eth_gasPrice", []), newest(rpc)]);
+    if (typeof price !== "string" || !quantity.test(price))
+      throw new WaybillError("BAD_SERVER", "The RPC node's gas price is malformed.");
     if (BigInt(price) === 0n) return { kind: "free" };
-    return parsed.data.baseFeePerGas ? { kind: "market", maxFeePerGas } : { kind: "legacy", maxGasPrice: maxFeePerGas };
+    return block.baseFeePerGas ? { kind: "market", maxFeePerGas } : { kind: "legacy", maxGasPrice: maxFeePerGas };
   }
+}
+
+/** Where the node that answers at present stands. */
+export async function newestBlock(rpc: Rpc): Promise<Head> {
+  const { number, timestamp } = await newest(rpc);
+  return { block: Number(number), timestamp: Number(timestamp) };
+}
+
+async function newest(rpc: Rpc): Promise<z.infer<typeof blockJson>> {
+  const parsed = blockJson.safeParse(await rpc.send("eth_getBlockByNumber", ["latest", false]));
+  if (!parsed.success) throw new WaybillError("UNAVAILABLE", "The RPC node lags behind. Try again, or use another.");
+  return parsed.data;
 }
 
 function priceOf(fees: Fees): bigint {

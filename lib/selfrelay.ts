@@ -8,7 +8,7 @@ import type { Address, Hex } from "./protocol/hex.ts";
 import { curable, type Reason } from "./protocol/reasons.ts";
 import { encodeItem, type Item, type Signed, statementId } from "./protocol/statements.ts";
 import type { Head } from "./protocol/wire.ts";
-import { Purse } from "./purse.ts";
+import { newestBlock, Purse } from "./purse.ts";
 import { type Posted, type PostOrder, type Relay, refused, type Said } from "./relay.ts";
 import { orAbort } from "./transfer/parts.ts";
 import { pause } from "./waiting.ts";
@@ -49,6 +49,8 @@ export class SelfRelay implements Relay {
   readonly #purse: Purse;
   readonly #parcels = new Map<Hex, Parcel>();
   readonly #end = new AbortController();
+  /** The chain and the contract are those of the deployment. */
+  #checked: Promise<unknown> | null = null;
   #running = false;
   /** Has something come that the last turn did not see? */
   #fresh = false;
@@ -128,13 +130,23 @@ export class SelfRelay implements Relay {
   /** One look at the chain, and at most one transaction. */
   async #turn(): Promise<void> {
     this.#fresh = false;
-    const { reader, deployment } = this.#options;
-    const tip = await reader.tip();
-    for (const parcel of this.#parcels.values()) parcel.live(tip, deployment.maxBlockAge);
+    const tip = await this.#tip();
+    for (const parcel of this.#parcels.values()) parcel.live(tip, this.#options.deployment.maxBlockAge);
     const [way, gasCap] = await Promise.all([this.#purse.look(tip.block), this.#calls.gasCap(tip.block)]);
     const ready = await this.#judge({ block: tip.block, gasCap });
     if (way === "stuck") await this.#purse.bump();
     else if (way === "free") await this.#send(this.#again(ready), gasCap);
+  }
+
+  /** Of the node that answers all else, too: another one may be a block ahead. */
+  async #tip(): Promise<Head> {
+    const { reader, rpc } = this.#options;
+    this.#checked ??= reader.tip().catch((error: unknown) => {
+      this.#checked = null;
+      throw error;
+    });
+    await this.#checked;
+    return newestBlock(rpc);
   }
 
   /** Parts with what stands and what never will; answers what can be relayed now. */

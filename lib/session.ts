@@ -14,6 +14,7 @@ import { type Address, type Hex, toHex } from "./protocol/hex.ts";
 import { curable } from "./protocol/reasons.ts";
 import { encodeItem, type Signed, signStatement } from "./protocol/statements.ts";
 import type { Head } from "./protocol/wire.ts";
+import { newestBlock } from "./purse.ts";
 import { ApiRelay, type Judge, type Posted, type PostOrder, type Relay, type Said } from "./relay.ts";
 import { SelfRelay } from "./selfrelay.ts";
 import { apiSource, nodeSource } from "./sources.ts";
@@ -177,10 +178,10 @@ export class Session {
 }
 
 /** Asks the contract, by a simulation at the depth that counts. */
-function judgeOf({ rpc, reader }: Node, deployment: Deployment, account: Address): Judge {
+function judgeOf({ rpc }: Node, deployment: Deployment, account: Address): Judge {
   const calls = new RelayCalls(rpc, deployment, account);
   return async ({ statement, signature }: Signed<Said>) => {
-    const { block } = await reader.head();
+    const block = Math.max(0, (await newestBlock(rpc)).block - deployment.confirmations);
     const results = await calls.simulate([encodeItem(statement, [signature])], block, await calls.gasCap(block));
     const reason = results?.[0]?.[0] ?? "OK";
     return reason === "OK" || reason === "DUPLICATE" || curable.has(reason) ? null : reason;

@@ -301,11 +301,12 @@ export class Follower {
       else {
         since ??= performance.now();
         const seen = await this.#look();
-        if (seen && seen.timestamp <= at && performance.now() - since >= this.#stillAfter() && !wait.ended) {
+        // Blocks that come with the same time are blocks: where those come, nobody may hurry the deadline.
+        const age = performance.now() - Math.max(since, this.#headSeen);
+        if (seen && seen.timestamp <= at && age >= this.#stillAfter() && !wait.ended) {
           tell?.();
           tell = undefined;
         }
-        const age = performance.now() - Math.max(since, this.#headSeen);
         if (this.#remaining(at) <= 0 && age > this.#options.maxBlockAge) wait.fail(this.#fault ?? stalled(age));
       }
       if (!wait.ended) arm();
