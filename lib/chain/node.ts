@@ -107,7 +107,8 @@ export class Node implements ChainView {
 
   async stretch(task: Hex, cursor: Cursor, toBlock: number, limit: number): Promise<Stretch> {
     await this.#check();
-    if (toBlock < Math.max(cursor.block, this.#options.fromBlock ?? 0)) return { events: [], whole: true };
+    const from = Math.max(cursor.block, this.#options.fromBlock ?? 0);
+    if (toBlock < from) return { events: [], whole: true };
     const [latest, standing] = await Promise.all([
       this.latest(task, toBlock),
       cursor.hash === undefined ? undefined : this.#block(toQuantity(cursor.block)),
@@ -116,7 +117,7 @@ export class Node implements ChainView {
       throw misplaced(cursor);
     if (standing && standing.hash !== cursor.hash) throw misplaced(cursor);
     if (!this.#numbered && latest.seq > 0) await this.#proveNumbering(task, latest, toBlock);
-    const { events, end } = await this.#logs.after(task, cursor, latest, limit);
+    const { events, end } = await this.#logs.after(task, { seq: cursor.seq, block: from }, latest, limit);
     // What lies behind the last window isn't asked for yet; up to there the line must be whole.
     const last = end < latest.block ? cursor.seq + events.length : latest.seq;
     checkLine(events, cursor.seq + 1, last);
@@ -216,14 +217,18 @@ export class Node implements ChainView {
 
   /** Where the node would not tell: is the task's newest event in the block that the contract says? */
   async #proveNumbering(task: Hex, latest: Cursor, toBlock: number): Promise<void> {
-    const isThere = ({ seq }: TaskEvent): boolean => seq === latest.seq;
-    this.#numbered = (await this.#events(task, latest.block, latest.block)).some(isThere);
-    if (this.#numbered) return;
-    const elsewhere = await this.#events(task, 0, toBlock).catch((error: unknown) => {
-      if (isRefusal(error)) return [];
-      throw error;
-    });
-    throw elsewhere.some(isThere) ? misnumbered(this.#options.chainId) : lagging();
+    const newestIn = async (from: number, to: number): Promise<TaskEvent | undefined> =>
+      (await this.#events(task, from, to)).find(({ seq }) => seq === latest.seq);
+    const there = await newestIn(latest.block, latest.block);
+    const found =
+      there ??
+      (await newestIn(0, toBlock).catch((error: unknown) => {
+        if (isRefusal(error)) return undefined;
+        throw error;
+      }));
+    if (!found) throw lagging();
+    if (found.block !== latest.block) throw misnumbered(this.#options.chainId);
+    this.#numbered = true;
   }
 }
 
