@@ -41,7 +41,7 @@ function stubLambda(): void {
     WAYBILL_API_ORIGIN: config.apiOrigin,
     WAYBILL_CHAIN_ID: String(config.chainId),
     WAYBILL_CONTRACT: config.contract,
-    WAYBILL_RPC: config.rpc,
+    WAYBILL_RPC: String(config.rpc),
     WAYBILL_CONFIRMATIONS: "0",
     WAYBILL_BLOCK_TIME: "1000",
     WAYBILL_OWNERS: `0x${"00".repeat(20)}, ${owner}`,
