@@ -1,8 +1,19 @@
 import type { JsonFragment } from "ethers";
 
+/** What NatSpec says of a contract's functions, events and errors, by signature. */
+export interface Docs<Entry> {
+  readonly methods?: Record<string, Entry>;
+  readonly events?: Record<string, Entry>;
+  readonly errors?: Record<string, readonly Entry[]>;
+}
+
 export interface Compiled {
   readonly abi: readonly JsonFragment[];
   readonly bytecode: string;
+  readonly docs: {
+    readonly user: Docs<{ readonly notice?: string }>;
+    readonly dev: Docs<{ readonly params?: Record<string, string>; readonly returns?: Record<string, string> }>;
+  };
 }
 
 /** The EVM version behind each bytecode of the artifact. */

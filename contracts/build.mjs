@@ -42,16 +42,16 @@ export const compileFile = (file, evmVersion = targets.current) => {
       optimizer: { enabled: true, runs: 1_000_000 },
       // A comment must not change the bytecode, and with it every deployment's address.
       metadata: { bytecodeHash: "none" },
-      outputSelection: { [name]: { "*": ["abi", "evm.bytecode.object"] } },
+      outputSelection: { [name]: { "*": ["abi", "evm.bytecode.object", "userdoc", "devdoc"] } },
     },
   };
   const output = JSON.parse(solc.compile(JSON.stringify(input), { import: readImport }));
   const complaints = (output.errors ?? []).filter(isOurs);
   if (complaints.length > 0) throw new Error(complaints.map((error) => error.formattedMessage).join("\n"));
   return Object.fromEntries(
-    Object.entries(output.contracts[name]).map(([contract, { abi, evm }]) => [
+    Object.entries(output.contracts[name]).map(([contract, { abi, evm, userdoc, devdoc }]) => [
       contract,
-      { abi, bytecode: `0x${evm.bytecode.object}` },
+      { abi, bytecode: `0x${evm.bytecode.object}`, docs: { user: userdoc, dev: devdoc } },
     ]),
   );
 };

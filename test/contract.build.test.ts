@@ -4,8 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { Interface } from "ethers";
+import { FunctionFragment, Interface } from "ethers";
 import { describe, expect, it } from "vitest";
+import { compileFile } from "../contracts/build.mjs";
 import { waybillAbi } from "../lib/protocol/abi.ts";
 import { outcomes, reasonNames } from "../lib/protocol/reasons.ts";
 import { itemKinds } from "../lib/protocol/statements.ts";
@@ -59,6 +60,26 @@ describe("The committed contract", () => {
     } finally {
       await world.stop();
     }
+  });
+});
+
+describe("The interface's documentation", () => {
+  const { abi, docs } = compileFile("IWaybill.sol").IWaybill!;
+  const { fragments } = new Interface(abi);
+  const entries = fragments.map((fragment) => ({
+    fragment,
+    signature: fragment.format("sighash").replace(/^\w+ /, ""),
+  }));
+
+  it.each(entries)("tells of $signature what it is, and of every part of it", ({ fragment, signature }) => {
+    const [user, dev] = [docs.user, docs.dev].map(({ methods, events, errors }) =>
+      errors?.[signature] && fragment.type === "error" ? errors[signature][0] : { ...methods, ...events }[signature],
+    );
+    const told = dev as { params?: Record<string, string>; returns?: Record<string, string> } | undefined;
+    const results = fragment instanceof FunctionFragment ? fragment.outputs : [];
+    expect((user as { notice?: string }).notice).toMatch(/\w/);
+    expect(Object.keys(told?.params ?? {}).sort()).toEqual(fragment.inputs.map(({ name }) => name).sort());
+    expect(Object.keys(told?.returns ?? {}).sort()).toEqual(results.map(({ name }) => name).sort());
   });
 });
 
