@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { FunctionFragment, Interface } from "ethers";
 import { describe, expect, it } from "vitest";
-import { compileFile } from "../contracts/build.mjs";
+import { compileFile, type Docs } from "../contracts/build.mjs";
 import { waybillAbi } from "../lib/protocol/abi.ts";
 import { outcomes, reasonNames } from "../lib/protocol/reasons.ts";
 import { itemKinds } from "../lib/protocol/statements.ts";
@@ -19,6 +19,11 @@ function constantsOf(library: string): Record<string, number> {
   const body = read("contracts/IWaybill.sol").split(`library ${library} {`)[1]!.split("\n}")[0]!;
   const found = body.matchAll(/uint8 internal constant (\w+) = (\d+);/g);
   return Object.fromEntries([...found].map(([, name, value]) => [name, Number(value)]));
+}
+
+function told<Entry>({ methods, events, errors }: Docs<Entry>, type: string, signature: string): Entry | undefined {
+  if (type === "error") return errors?.[signature]?.[0];
+  return (type === "event" ? events : methods)?.[signature];
 }
 
 describe("The committed contract", () => {
@@ -72,14 +77,12 @@ describe("The interface's documentation", () => {
   }));
 
   it.each(entries)("tells of $signature what it is, and of every part of it", ({ fragment, signature }) => {
-    const [user, dev] = [docs.user, docs.dev].map(({ methods, events, errors }) =>
-      errors?.[signature] && fragment.type === "error" ? errors[signature][0] : { ...methods, ...events }[signature],
-    );
-    const told = dev as { params?: Record<string, string>; returns?: Record<string, string> } | undefined;
+    const user = told(docs.user, fragment.type, signature);
+    const dev = told(docs.dev, fragment.type, signature);
     const results = fragment instanceof FunctionFragment ? fragment.outputs : [];
-    expect((user as { notice?: string }).notice).toMatch(/\w/);
-    expect(Object.keys(told?.params ?? {}).sort()).toEqual(fragment.inputs.map(({ name }) => name).sort());
-    expect(Object.keys(told?.returns ?? {}).sort()).toEqual(results.map(({ name }) => name).sort());
+    expect(user?.notice).toMatch(/\w/);
+    expect(Object.keys(dev?.params ?? {}).sort()).toEqual(fragment.inputs.map(({ name }) => name).sort());
+    expect(Object.keys(dev?.returns ?? {}).sort()).toEqual(results.map(({ name }) => name).sort());
   });
 });
 
