@@ -3,12 +3,13 @@ import { WaybillError } from "./protocol/errors.ts";
 import type { Address } from "./protocol/hex.ts";
 import { type ReceiveOrder, receiveOne } from "./receive.ts";
 import type { Session } from "./session.ts";
+import { downloadTraffic } from "./transfer/download.ts";
 import type { Progress } from "./transfer/parts.ts";
 import type { Received, Target } from "./transfer/target.ts";
 import { aborted, Gate, limit } from "./waiting.ts";
 
 export interface GatherOrder
-  extends Omit<ReceiveOrder, "target" | "onProgress" | "enough" | "gate" | "waitForReceipt"> {
+  extends Omit<ReceiveOrder, "target" | "onProgress" | "enough" | "gate" | "traffic" | "waitForReceipt"> {
   /** A target of its own for each source. */
   readonly targetFor: () => Promise<Target<Received>>;
   /** End early when so many are there; null: wait for all. */
@@ -63,6 +64,7 @@ class Gathering {
   readonly #session: Session;
   readonly #order: GatherOrder;
   readonly #gate = new Gate(DOWNLOADS);
+  readonly #traffic = downloadTraffic();
   /** Ends everything. */
   readonly #stop = new AbortController();
   /** Ends what is not received yet; a receipt that is out is waited for, because its sender counts on it. */
@@ -121,6 +123,7 @@ class Gathering {
       target: await targetFor(),
       waitForReceipt: true,
       gate: this.#gate,
+      traffic: this.#traffic,
       enough: this.#enough.signal,
       signal: signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal,
       onProgress: onProgress && ((progress) => onProgress(source, progress)),

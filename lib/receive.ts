@@ -11,6 +11,7 @@ import type { Session } from "./session.ts";
 import { download } from "./transfer/download.ts";
 import type { Progress } from "./transfer/parts.ts";
 import type { Received, Target } from "./transfer/target.ts";
+import type { Traffic } from "./transfer/traffic.ts";
 import { aborted, type Gate, type Limit, limit, pause } from "./waiting.ts";
 
 export interface ReceiveOrder {
@@ -36,6 +37,8 @@ export interface ReceiveOrder {
   readonly enough?: AbortSignal | undefined;
   /** Lets only so many downloads of one call run at a time. */
   readonly gate?: Gate | undefined;
+  /** What those share that run. */
+  readonly traffic?: Traffic | undefined;
   readonly onProgress: ((progress: Progress) => void) | undefined;
 }
 
@@ -266,7 +269,7 @@ class Receiving {
           refresh: (signal) => session.api.download(session.task, record.id, signal),
           transport: session.transport,
           storeOrigin: session.deployment.storeOrigin,
-          share: order.gate?.slots,
+          traffic: order.traffic,
           signal: end?.signal ?? waiting,
           onProgress: order.onProgress,
         });

@@ -48,12 +48,10 @@ export function aborted(signal: AbortSignal, details: Record<string, unknown> = 
 
 /** Lets so many pieces of work run at a time; the others wait in line. */
 export class Gate {
-  readonly slots: number;
   readonly #line: (() => void)[] = [];
   #free: number;
 
   constructor(slots: number) {
-    this.slots = slots;
     this.#free = slots;
   }
 

@@ -2,12 +2,21 @@ import { WaybillError } from "../protocol/errors.ts";
 import type { Manifest } from "../protocol/manifest.ts";
 import { type Part, partsOf } from "../protocol/plan.ts";
 import { sha256 } from "./hash.ts";
-import { isExpired, isUsable, type StoreResponse, type StoreUrl, type Transport, takeUrl } from "./http.ts";
-import { Buffers, inParallel, type Progress, slotsFor } from "./parts.ts";
+import {
+  isExpired,
+  isUsable,
+  type StoreRequest,
+  type StoreResponse,
+  type StoreUrl,
+  type Transport,
+  takeUrl,
+} from "./http.ts";
+import { Buffers, inParallel, type Progress } from "./parts.ts";
 import { fatal, noAnswer, refusalOf, StoreFault, withRetries, wrongAnswer } from "./retry.ts";
+import { type Lane, type Share, Traffic } from "./traffic.ts";
 
-/** Ranges in flight; S3 gives 85-90 MB/s to each. */
-const CONCURRENCY = 8;
+/** Ranges in flight at most; S3 gives 85-90 MB/s to each, so that these fill any line of today. */
+const MOST_RANGES = 32;
 
 /** Where verified parts go. */
 export interface PartSink {
@@ -29,62 +38,111 @@ export interface DownloadJob {
   readonly refresh: (signal: AbortSignal) => Promise<DownloadJob["url"]>;
   readonly transport: Transport;
   readonly storeOrigin: string;
-  /** How many downloads share the memory and the connections that one alone may use. Default 1. */
-  readonly share?: number | undefined;
+  /** Shared with the downloads that run beside this one, so that together they use no more than one alone may. */
+  readonly traffic?: Traffic | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
 
+/** For downloads that run at the same time. */
+export function downloadTraffic(): Traffic {
+  return new Traffic(MOST_RANGES);
+}
+
+interface Begun {
+  readonly part: Part;
+  readonly lane: Lane;
+}
+
 /**
- * Fetches a payload in ranges, a few at a time, and verifies each part before the sink gets it.
+ * Fetches a payload in ranges, as many at a time as pays, and verifies each part before the sink gets it.
  *
  * @throws WaybillError CORRUPT when a part is wrong twice, over two connections; CONFLICT when the object was replaced;
  * GONE; UNREACHABLE, UNAVAILABLE, BAD_SERVER of the store; what the sink, `refresh` and `onProgress` throw; the
  * signal's reason.
  */
 export async function download(job: DownloadJob): Promise<void> {
-  const { manifest, sink, signal, share = 1 } = job;
+  const { manifest, sink, signal, traffic = downloadTraffic() } = job;
   const parts = manifest.size === 0 ? [] : partsOf(manifest);
   const urls = new DownloadUrls(job);
   const buffers = new Buffers(Math.min(manifest.partSize, manifest.size));
   const progress = tracker(job, partsOf(manifest).length);
   if (manifest.size === 0) await checkEmpty(manifest);
-  await inParallel(inTurn(parts), slotsFor(manifest.partSize, CONCURRENCY, share), signal, async (part, aborted) => {
-    const own = sink.memory(part);
-    const memory = own ?? buffers.take();
-    const bytes = memory.subarray(0, part.length);
-    await getPart(job, urls, part, bytes, aborted);
-    await sink.write(part, bytes);
-    if (!own) buffers.give(memory);
-    progress(part.length);
-  });
+  const share = traffic.join(manifest.partSize);
+  const feed = (aborted: AbortSignal): AsyncGenerator<Begun> => inTurn(parts, share, aborted);
+  try {
+    await inParallel(feed, signal, async ({ part, lane }, aborted) => {
+      const own = sink.memory(part);
+      const memory = own ?? buffers.take();
+      const bytes = memory.subarray(0, part.length);
+      await getPart({ job, urls, buffers, part, lane, bytes }, aborted);
+      await sink.write(part, bytes);
+      if (!own) buffers.give(memory);
+      share.give(part.length);
+      progress(part.length);
+    });
+  } finally {
+    share.leave();
+  }
 }
 
-async function* inTurn<T>(items: readonly T[]): AsyncGenerator<T> {
-  yield* items;
+/** A part's turn comes when there is memory for it and it may be asked for. */
+async function* inTurn(parts: readonly Part[], share: Share, signal: AbortSignal): AsyncGenerator<Begun> {
+  for (const part of parts) {
+    await share.take(part.length, signal);
+    const lane = share.lane();
+    await lane.enter(signal);
+    yield { part, lane };
+  }
 }
 
 async function checkEmpty(manifest: Manifest): Promise<void> {
   if (manifest.parts[0] !== (await sha256(new Uint8Array()))) throw corrupt(1);
 }
 
+interface PartJob extends Begun {
+  readonly job: DownloadJob;
+  readonly urls: DownloadUrls;
+  readonly buffers: Buffers;
+  /** Where the part shall lie. */
+  readonly bytes: Uint8Array;
+}
+
 /** Fills `bytes` with what the manifest says of this part. */
-async function getPart(
-  job: DownloadJob,
-  urls: DownloadUrls,
-  part: Part,
-  bytes: Uint8Array,
-  signal: AbortSignal,
-): Promise<void> {
-  let mismatches = 0;
+async function getPart({ job, urls, buffers, part, lane, bytes }: PartJob, signal: AbortSignal): Promise<void> {
+  const wrongs = { count: 0 };
   let url: StoreUrl | null = null;
-  await withRetries(async (last) => {
-    url = await urls.get(last?.remedy === "expired" ? url : null, signal);
-    await getRange(job, url, part, bytes, mismatches > 0, signal);
-    if ((await sha256(bytes)) === job.manifest.parts[part.number - 1]) return;
-    if (++mismatches > 1) throw fatal(corrupt(part.number));
-    throw wrongAnswer("it sent a part that is not what the manifest says");
-  }, signal);
+  await withRetries(
+    lane,
+    async (last) => {
+      const usable = await urls.get(last?.remedy === "expired" ? url : null, signal);
+      url = usable;
+      let spare: Uint8Array | null = null;
+      const fetched = await lane.run(
+        part.length,
+        part.length,
+        async ({ second, signal, moved }) => {
+          if (second) spare = buffers.take();
+          const into = spare && second ? spare.subarray(0, part.length) : bytes;
+          await getRange(job, usable, part, into, { fresh: second || wrongs.count > 0, signal, moved });
+          await verify(job.manifest, part, into, wrongs);
+          return into;
+        },
+        signal,
+      );
+      if (fetched !== bytes) bytes.set(fetched);
+      if (spare) buffers.give(spare);
+    },
+    signal,
+  );
+}
+
+/** A part that is wrong is fetched once more, over a new connection; then it is what was stored. */
+async function verify(manifest: Manifest, part: Part, bytes: Uint8Array, wrongs: { count: number }): Promise<void> {
+  if ((await sha256(bytes)) === manifest.parts[part.number - 1]) return;
+  wrongs.count += 1;
+  if (wrongs.count > 1) throw fatal(corrupt(part.number));
+  throw wrongAnswer("it sent a part that is not what the manifest says");
 }
 
 async function getRange(
@@ -92,12 +150,11 @@ async function getRange(
   url: StoreUrl,
   part: Part,
   into: Uint8Array,
-  fresh: boolean,
-  signal: AbortSignal,
+  how: Pick<StoreRequest, "fresh" | "signal" | "moved">,
 ): Promise<void> {
   const range = `bytes=${part.start}-${part.start + part.length - 1}`;
   const response = await job.transport
-    .request({ method: "GET", url: url.url, headers: { ...url.headers, range }, signal, fresh })
+    .request({ method: "GET", url: url.url, headers: { ...url.headers, range }, ...how })
     .catch((error: unknown) => {
       throw noAnswer(error);
     });

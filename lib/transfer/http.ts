@@ -10,6 +10,8 @@ export interface StoreRequest {
   readonly signal: AbortSignal;
   /** On a new connection, because the last answer over an old one was wrong. */
   readonly fresh?: boolean;
+  /** Told about bytes that moved, either way, soon after; roughly, because the wire has more than the body. */
+  readonly moved?: (bytes: number) => void;
 }
 
 export interface StoreResponse {

@@ -30,7 +30,7 @@ export class NodeTransport implements Transport {
   }
 
   /** @throws WaybillError USAGE for a proxy that can't be used. */
-  async request({ method, url, headers, body, signal, fresh = false }: StoreRequest): Promise<StoreResponse> {
+  async request({ method, url, headers, body, signal, moved, fresh = false }: StoreRequest): Promise<StoreResponse> {
     signal.throwIfAborted();
     if (this.#closed) throw new Error("The transport was closed.");
     const target = new URL(url);
@@ -44,6 +44,7 @@ export class NodeTransport implements Transport {
         headers: { host: target.host, ...headers, ...(throughHttp && proxy.headers) },
         body: body ?? (method === "PUT" ? new Uint8Array() : undefined),
         signal,
+        moved,
       },
       fresh,
     );

@@ -1,5 +1,3 @@
-import { MiB } from "../protocol/limits.ts";
-
 /** How far a transfer is. `totalBytes` and `partsTotal` are null as long as a stream's length is unknown. */
 export interface Progress {
   /** Bytes of the parts that are done: with the store, or verified here. */
@@ -7,14 +5,6 @@ export interface Progress {
   readonly totalBytes: number | null;
   readonly partsDone: number;
   readonly partsTotal: number | null;
-}
-
-/** Memory of the parts in flight. */
-const MAX_IN_FLIGHT: number = 128 * MiB;
-
-/** How many parts of a size may be in flight, if `share` transfers divide what one may have. */
-export function slotsFor(partSize: number, most: number, share = 1): number {
-  return Math.max(1, Math.floor(Math.min(most, MAX_IN_FLIGHT / partSize) / share));
 }
 
 /** Buffers of one size that are used again and again, so that many parts need the memory of a few. */
@@ -36,12 +26,11 @@ export class Buffers {
 }
 
 /**
- * Works on items as `feed` gives them, at most `slots` at a time. The first error, or `outer`, stops the rest: `signal`
- * aborts for all, and the error is thrown when all work has ended, so that nothing goes on in the background.
+ * Works on items as `feed` gives them; how many at a time, the feed decides. The first error, or `outer`, stops the rest:
+ * `signal` aborts for all, and the error is thrown when all work has ended, so that nothing goes on in the background.
  */
 export async function inParallel<T>(
-  feed: AsyncIterable<T>,
-  slots: number,
+  feed: (signal: AbortSignal) => AsyncIterable<T>,
   outer: AbortSignal | undefined,
   work: (item: T, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
@@ -50,7 +39,7 @@ export async function inParallel<T>(
   // Every part listens to it, and more than ten listeners are no leak here; Node would warn.
   globalThis.process?.getBuiltinModule?.("node:events")?.setMaxListeners(0, signal);
   const running = new Set<Promise<void>>();
-  const items = feed[Symbol.asyncIterator]();
+  const items = feed(signal)[Symbol.asyncIterator]();
   try {
     for (;;) {
       const { done, value } = await orAbort(items.next(), signal);
@@ -59,7 +48,6 @@ export async function inParallel<T>(
         .catch((error: unknown) => failure.abort(error))
         .finally(() => running.delete(one));
       running.add(one);
-      if (running.size >= slots) await Promise.race(running);
     }
   } catch (error) {
     failure.abort(error);
@@ -71,6 +59,7 @@ export async function inParallel<T>(
 
 /** A source may keep us waiting for ever; the signal ends that. */
 export async function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  work.catch(() => {}); // its late failure is nobody's
   signal.throwIfAborted();
   let forget = (): void => {};
   const aborted = new Promise<never>((_, reject) => {
@@ -82,6 +71,5 @@ export async function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise
     return await Promise.race([work, aborted]);
   } finally {
     forget();
-    work.catch(() => {}); // its late failure is nobody's
   }
 }

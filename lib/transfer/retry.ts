@@ -1,5 +1,6 @@
 import { WaybillError } from "../protocol/errors.ts";
 import type { StoreResponse } from "./http.ts";
+import type { Lane } from "./traffic.ts";
 
 /** Tries of one part; with full jitter between them they outlast a store that rescales. */
 const TRIES = 6;
@@ -19,19 +20,26 @@ export class StoreFault extends Error {
   readonly error: WaybillError;
   /** Milliseconds that the store asked for. */
   readonly retryAfter: number;
+  /** It wants fewer requests, not only from this part. */
+  readonly slower: boolean;
   /** S3's own code, such as "NoSuchUpload", or "". */
   readonly storeCode: string;
 
   constructor(
     remedy: StoreFault["remedy"],
     error: WaybillError,
-    { retryAfter = 0, storeCode = "" }: { retryAfter?: number; storeCode?: string } = {},
+    {
+      retryAfter = 0,
+      slower = false,
+      storeCode = "",
+    }: { retryAfter?: number; slower?: boolean; storeCode?: string } = {},
   ) {
     super(error.message);
     this.name = "StoreFault";
     this.remedy = remedy;
     this.error = error;
     this.retryAfter = retryAfter;
+    this.slower = slower;
     this.storeCode = storeCode;
   }
 }
@@ -75,7 +83,7 @@ export async function refusalOf(response: StoreResponse, urlExpired: boolean): P
     const seconds = Number(response.header("retry-after") ?? 0);
     const retryAfter = Number.isFinite(seconds) ? Math.min(BACK_OFF_MS.most, Math.max(0, seconds * 1000)) : 0;
     const error = new WaybillError("UNAVAILABLE", `${said}, again and again. Try later.`, { details });
-    return new StoreFault("again", error, { retryAfter, storeCode });
+    return new StoreFault("again", error, { retryAfter, slower: status === 503 || status === 429, storeCode });
   }
   const error = new WaybillError(codeFor(status), `${said}.`, { details });
   const stale =
@@ -96,27 +104,39 @@ async function readText(response: StoreResponse): Promise<string> {
 }
 
 /**
- * Tries until it works, nothing helps, or the tries are used up. `attempt` learns what went wrong before.
+ * Tries until it works, nothing helps, or the tries are used up. `attempt` learns what went wrong before. It runs in the part's
+ * lane, which is left for others while we wait, and at the end.
  * @throws WaybillError, or the signal's reason.
  */
 export async function withRetries<T>(
+  lane: Lane,
   attempt: (last: StoreFault | null) => Promise<T>,
   signal: AbortSignal,
 ): Promise<T> {
   let last: StoreFault | null = null;
-  for (let failures = 0, refreshes = 0; ; ) {
-    signal.throwIfAborted();
-    try {
-      return await attempt(last);
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!(error instanceof StoreFault)) throw error;
-      const counted = error.remedy === "expired" ? ++refreshes > MAX_REFRESHES : ++failures >= TRIES;
-      if (error.remedy === "fatal" || counted) throw error.error;
-      if (error.remedy === "again") await pause(patience(error, failures), signal);
-      last = error;
+  try {
+    for (let failures = 0, refreshes = 0; ; ) {
+      await lane.enter(signal, last !== null);
+      try {
+        return await attempt(last);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof StoreFault)) throw error;
+        const counted = error.remedy === "expired" ? ++refreshes > MAX_REFRESHES : ++failures >= TRIES;
+        if (error.remedy === "fatal" || counted) throw error.error;
+        if (error.remedy === "again") await backOff(lane, error, failures, signal);
+        last = error;
+      }
     }
+  } finally {
+    lane.leave();
   }
+}
+
+async function backOff(lane: Lane, fault: StoreFault, failures: number, signal: AbortSignal): Promise<void> {
+  lane.leave();
+  if (fault.slower) lane.slowDown(fault.retryAfter);
+  await pause(Math.max(patience(fault, failures), lane.retry()), signal);
 }
 
 function patience(fault: StoreFault, failures: number): number {

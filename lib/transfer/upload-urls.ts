@@ -2,6 +2,7 @@ import { WaybillError } from "../protocol/errors.ts";
 import { MAX_PART_URLS } from "../protocol/limits.ts";
 import type { PartRequest, PartUrl } from "../protocol/wire.ts";
 import { type StoreUrl, takeUrl } from "./http.ts";
+import { orAbort } from "./parts.ts";
 
 type Sign = (parts: PartRequest[], signal: AbortSignal) => Promise<{ urls: PartUrl[]; expiresIn: number }>;
 
@@ -12,31 +13,63 @@ interface Asked {
   readonly reject: (error: unknown) => void;
 }
 
-/** Gets URLs for parts; those that are asked for while a request is under way share the next one. */
+/** So many are signed in one call, or more: the API counts calls, and there is memory for some parts that wait. */
+const BATCH = 4;
+/** Nobody waits longer for company. Parts wait for their turn anyway, unless some request could begin at once. */
+const GATHER_MS = 250;
+
+/**
+ * Gets URLs for parts. Those that are asked for while a call is under way, or for a moment if nothing is hungry for them, share
+ * the next one.
+ */
 export class UploadUrls {
   readonly #sign: Sign;
   readonly #storeOrigin: string;
+  readonly #hungry: () => boolean;
   #asked: Asked[] = [];
   #busy = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(sign: Sign, storeOrigin: string) {
+  /** @param hungry Whether a part could be sent now, if only it had a URL. */
+  constructor(sign: Sign, storeOrigin: string, hungry: () => boolean) {
     this.#sign = sign;
     this.#storeOrigin = storeOrigin;
+    this.#hungry = hungry;
   }
 
-  /** @throws what the signing call throws; BAD_SERVER when the URL isn't for this part or not to our store. */
-  get(part: PartRequest, signal: AbortSignal): Promise<StoreUrl> {
-    return new Promise((resolve, reject) => {
+  /**
+   * @param urgent The part has its turn already.
+   * @throws what the signing call throws; BAD_SERVER when the URL isn't for this part or not to our store.
+   */
+  get(part: PartRequest, signal: AbortSignal, urgent = false): Promise<StoreUrl> {
+    const url = new Promise<StoreUrl>((resolve, reject) => {
       this.#asked.push({ part, signal, resolve, reject });
-      if (!this.#busy) void this.#work();
     });
+    if (urgent) this.#begin();
+    else this.hurry();
+    return orAbort(url, signal);
+  }
+
+  /** Somebody may have become hungry. */
+  hurry(): void {
+    if (this.#asked.length === 0) return;
+    if (this.#asked.length >= BATCH || this.#hungry()) this.#begin();
+    else this.#timer ??= setTimeout(() => this.#begin(), GATHER_MS);
+  }
+
+  #begin(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (!this.#busy) void this.#work();
   }
 
   async #work(): Promise<void> {
     this.#busy = true;
     await Promise.resolve(); // whoever asks in this turn comes along
-    while (this.#asked.length > 0) await this.#batch(this.#asked.splice(0, MAX_PART_URLS));
+    const asked = this.#asked.splice(0, MAX_PART_URLS).filter(({ signal }) => !signal.aborted);
+    if (asked.length > 0) await this.#batch(asked);
     this.#busy = false;
+    this.hurry();
   }
 
   async #batch(asked: readonly Asked[]): Promise<void> {

@@ -3,14 +3,21 @@ import { MAX_PARTS, MAX_PAYLOAD } from "../protocol/limits.ts";
 import { partAt, partCount } from "../protocol/plan.ts";
 import type { PartRequest, PartUrl } from "../protocol/wire.ts";
 import { sha256 } from "./hash.ts";
-import { isExpired, isUsable, type StoreUrl, type Transport } from "./http.ts";
-import { Buffers, inParallel, type Progress, slotsFor } from "./parts.ts";
+import type { Attempt } from "./hedge.ts";
+import { isExpired, isUsable, type StoreRequest, type StoreUrl, type Transport } from "./http.ts";
+import { Buffers, inParallel, type Progress } from "./parts.ts";
 import { noAnswer, refusalOf, refusesDigest, withRetries, wrongAnswer } from "./retry.ts";
+import { Room } from "./room.ts";
 import type { PartReader } from "./source.ts";
+import { type Lane, type Share, Traffic } from "./traffic.ts";
 import { UploadUrls } from "./upload-urls.ts";
 
-/** Parts in flight. Six fill a line of several hundred megabits, and are gentle to a store. */
-const CONCURRENCY = 6;
+/** Requests at a time at most; S3 takes about 20 MB/s in each, so that it takes more of them than a download does. */
+const MOST_PUTS = 64;
+/** Parts that are read and not done, at most: small ones are bounded by their number, not by their memory. */
+const MOST_BEGUN = 128;
+/** Of the memory, for parts that are being sent; what is read, hashed and signed ahead of them has the rest. */
+const IN_LANES = 0.75;
 
 /** What is needed to bring a payload into the store. */
 export interface UploadJob {
@@ -51,27 +58,46 @@ interface ReadPart {
  */
 export async function upload(job: UploadJob): Promise<Digested> {
   const { plan, stored, signal } = job;
-  const urls = new UploadUrls(job.sign, job.storeOrigin);
-  const buffers = new Buffers(plan.partSize);
+  const buffers = new Buffers(bufferSize(plan));
   const digests: string[] = [];
   const progress = tracker(job);
   progress(0);
-  await inParallel(readParts(job, buffers), slotsFor(plan.partSize, CONCURRENCY), signal, async (part, aborted) => {
-    const digest = await sha256(part.bytes);
-    digests[part.number - 1] = digest;
-    if (stored.get(part.number) !== digest) await putPart(job.transport, urls, part, digest, aborted);
-    progress(part.bytes.length);
-    part.done();
-  });
+  const share = new Traffic(MOST_PUTS).join(plan.partSize, IN_LANES);
+  const urls = new UploadUrls(job.sign, job.storeOrigin, () => share.idle);
+  const begun = new Room(MOST_BEGUN);
+  const feed = (aborted: AbortSignal): AsyncGenerator<ReadPart> =>
+    readParts(job, buffers, () => begin(share, begun, bufferSize(plan), aborted));
+  try {
+    await inParallel(feed, signal, async (part, aborted) => {
+      const digest = await sha256(part.bytes);
+      digests[part.number - 1] = digest;
+      if (stored.get(part.number) !== digest) await putPart(job.transport, urls, share.lane(), part, digest, aborted);
+      urls.hurry();
+      progress(part.bytes.length);
+      part.done();
+    });
+  } finally {
+    share.leave();
+  }
   return digested(job.reader, plan.partSize, digests, progress.bytes());
+}
+
+/** Waits until there is memory for another part. @returns what gives it back. */
+async function begin(share: Share, begun: Room, bytes: number, signal: AbortSignal): Promise<() => void> {
+  await begun.take(1, signal);
+  await share.take(bytes, signal);
+  return () => {
+    share.give(bytes);
+    begun.give(1);
+  };
 }
 
 /** Reads a payload and puts nothing anywhere: to find out whether it is what was sent before. */
 export async function digest(job: Pick<UploadJob, "reader" | "plan" | "signal">): Promise<Digested> {
-  const buffers = new Buffers(job.plan.partSize);
+  const buffers = new Buffers(bufferSize(job.plan));
   const digests: string[] = [];
   let size = 0;
-  for await (const part of readParts(job, buffers)) {
+  for await (const part of readParts(job, buffers, async () => () => {})) {
     job.signal?.throwIfAborted();
     digests.push(await sha256(part.bytes));
     size += part.bytes.length;
@@ -85,19 +111,33 @@ async function digested(reader: PartReader, partSize: number, parts: string[], s
   return { size, partSize, parts };
 }
 
-/** The payload in parts; zero bytes are one empty part. */
-async function* readParts(job: Pick<UploadJob, "reader" | "plan">, buffers: Buffers): AsyncGenerator<ReadPart> {
+/** A small payload needs no memory of a whole part. A reader is asked for a whole one, lest it has more than was said. */
+function bufferSize({ size, partSize }: UploadJob["plan"]): number {
+  return Math.min(partSize, (size ?? partSize) + 1);
+}
+
+/** The payload in parts; zero bytes are one empty part. Nothing is read before it may `begin`. */
+async function* readParts(
+  job: Pick<UploadJob, "reader" | "plan">,
+  buffers: Buffers,
+  begin: () => Promise<() => void>,
+): AsyncGenerator<ReadPart> {
   const { reader, plan } = job;
   for (let number = 1; ; number++) {
+    const end = await begin();
     let buffer: Uint8Array | null = null;
     const take = (): Uint8Array => {
       buffer = buffers.take();
       return buffer;
     };
-    const bytes = await reader.next(plan.partSize, take);
+    const bytes = await reader.next(bufferSize(plan), take);
     if (bytes.length === 0 && number > 1) return checkEnd(plan, number - 1);
     checkPart(plan, number, bytes.length);
-    yield { number, bytes, done: () => buffer && buffers.give(buffer) };
+    const done = (): void => {
+      if (buffer) buffers.give(buffer);
+      end();
+    };
+    yield { number, bytes, done };
     if (bytes.length < plan.partSize) return checkEnd(plan, number);
   }
 }
@@ -128,18 +168,25 @@ function otherSize(): WaybillError {
 async function putPart(
   transport: Transport,
   urls: UploadUrls,
+  lane: Lane,
   { number, bytes }: ReadPart,
   digest: string,
   signal: AbortSignal,
 ): Promise<void> {
   const request: PartRequest = { number, length: bytes.length, sha256: digest };
-  let url: StoreUrl | null = null;
-  await withRetries(async (last) => {
-    if (!url || last?.remedy === "expired" || !isUsable(url)) url = await urls.get(request, signal);
-    if (last && refusesDigest(last) && (await sha256(bytes)) !== digest)
-      throw new WaybillError("SOURCE_CHANGED", "The bytes changed while they were being sent. Send them again.");
-    await putOnce(transport, url, bytes, digest, signal);
-  }, signal);
+  let url = await urls.get(request, signal);
+  await withRetries(
+    lane,
+    async (last) => {
+      if (last?.remedy === "expired" || !isUsable(url)) url = await urls.get(request, signal, true);
+      if (last && refusesDigest(last) && (await sha256(bytes)) !== digest)
+        throw new WaybillError("SOURCE_CHANGED", "The bytes changed while they were being sent. Send them again.");
+      const put = ({ second, signal, moved }: Attempt): Promise<void> =>
+        putOnce(transport, url, bytes, digest, { fresh: second, signal, moved });
+      await lane.run(bytes.length, 0, put, signal);
+    },
+    signal,
+  );
 }
 
 async function putOnce(
@@ -147,10 +194,10 @@ async function putOnce(
   url: StoreUrl,
   body: Uint8Array,
   digest: string,
-  signal: AbortSignal,
+  how: Pick<StoreRequest, "fresh" | "signal" | "moved">,
 ): Promise<void> {
   const response = await transport
-    .request({ method: "PUT", url: url.url, headers: url.headers, body, signal })
+    .request({ method: "PUT", url: url.url, headers: url.headers, body, ...how })
     .catch((error: unknown) => {
       throw noAnswer(error);
     });

@@ -85,7 +85,7 @@ export class Connection {
   }
 
   #landed(count: number): boolean {
-    if (this.#exchange) return this.#exchange.reply.landed(count);
+    if (this.#exchange) return this.#exchange.landed(count);
     this.#socket?.destroy(); // it speaks without being asked
     return false;
   }

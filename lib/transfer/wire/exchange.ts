@@ -63,6 +63,12 @@ export class Exchange {
     });
   }
 
+  /** @returns whether more bytes are wanted now. */
+  landed(count: number): boolean {
+    this.#request.moved?.(count);
+    return this.reply.landed(count);
+  }
+
   send(head: Uint8Array): void {
     const { signal, expect, body } = this.#request;
     signal.addEventListener("abort", this.#abort, { once: true });
@@ -89,7 +95,12 @@ export class Exchange {
     }
     const slice = this.#unsent.subarray(0, SLICE);
     this.#unsent = this.#unsent.subarray(SLICE);
-    this.#socket.write(slice, (error) => error || this.#sendSlice()); // the socket tells its error to the reply
+    this.#socket.write(slice, (error) => error || this.#sent(slice.length)); // the socket tells its error to the reply
+  }
+
+  #sent(count: number): void {
+    this.#request.moved?.(count);
+    this.#sendSlice();
   }
 
   #answer(head: Head): Answer {

@@ -8,6 +8,8 @@ export interface WireRequest {
   /** Ask the server whether it wants the body before it is sent. */
   readonly expect: boolean;
   readonly signal: AbortSignal;
+  /** Told about bytes that moved, either way. */
+  readonly moved: ((bytes: number) => void) | undefined;
 }
 
 const METHOD = /^[A-Z]+$/;
@@ -19,7 +21,7 @@ const VALUE = /^[\t\x20-\x7e]*$/;
  * The head of a request. Headers may come from a server, so none may end its line and begin another.
  * @throws Error which repeats nothing of it
  */
-export function headOf({ method, target, headers, body, expect }: Omit<WireRequest, "signal">): Buffer {
+export function headOf({ method, target, headers, body, expect }: Omit<WireRequest, "signal" | "moved">): Buffer {
   const fields: Record<string, string> = { ...headers };
   if (body) fields["content-length"] = String(body.length);
   if (body && expect) fields.expect = "100-continue";
