@@ -38,6 +38,7 @@ export class Connection {
   /** Takes over a socket that is connected. */
   attach(socket: Socket): void {
     this.#socket = socket;
+    socket.on("data", (chunk) => this.#pour(chunk)); // of those that don't know onread
     socket.on("end", () => this.#exchange?.reply.closed());
     socket.on("error", (error) => this.#exchange?.reply.fail(error));
     socket.on("timeout", () => this.destroy(stalled(this.#stallMs)));
@@ -82,6 +83,11 @@ export class Connection {
   destroy(reason: Error): void {
     this.#socket?.destroy();
     this.#exchange?.reply.fail(reason);
+  }
+
+  #pour(chunk: Uint8Array): void {
+    if (!this.#exchange) this.#socket?.destroy();
+    else if (!this.#exchange.reply.feed(chunk)) this.#socket?.pause();
   }
 
   #landed(count: number): boolean {

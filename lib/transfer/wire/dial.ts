@@ -1,5 +1,5 @@
 import { connect, isIP, type OnReadOpts, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls";
 import { stalled, WireFault } from "./fault.ts";
 import type { Head } from "./head.ts";
 import type { ProxyServer } from "./proxy.ts";
@@ -23,7 +23,8 @@ export interface Route {
 }
 
 /**
- * Connects to an address of the route's first hop, if need be through a proxy's tunnel, and shakes hands.
+ * Connects to an address of the route's first hop, if need be through a proxy's tunnel, and shakes hands. The socket reads
+ * by `onread`, except through a tunnel, where Node gives its bytes as "data" only.
  * @throws WireFault, the socket's error, the signal's reason.
  */
 export async function dial(
@@ -34,38 +35,41 @@ export async function dial(
   signal: AbortSignal,
 ): Promise<Socket> {
   const { host, port, proxy, secure } = route;
+  const tunnel = secure && proxy;
   const patience = { signal, ms: stallMs };
-  const direct = !secure && !proxy?.secure;
-  let socket: Socket = connect({ host: address, port: proxy?.port ?? port, ...(direct && { onread }) });
+  const socket = connectTo(route, address, tunnel ? {} : { onread });
   socket.setNoDelay(true);
   await first<void>(socket, { signal, ms: Math.min(CONNECT_MS, stallMs) }, (done) => socket.once("connect", done));
-  if (proxy?.secure)
-    socket = await shakeHands(socket, proxy.host, { ca: route.ca, ...(!secure && { onread }) }, patience);
-  if (!secure) return socket;
-  if (proxy) await openTunnel(socket, authority(host, port), proxy, patience);
-  const { ca, session } = route;
-  const secured = await shakeHands(socket, host, { ca, onread, ...(session && { session }) }, patience);
-  secured.on("session", (next) => {
-    route.session = next;
+  if (proxy?.secure ?? secure) await first<void>(socket, patience, (done) => socket.once("secureConnect", done));
+  if (!tunnel) return socket;
+  await openTunnel(socket, isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`, proxy, patience);
+  const through = connectTls({ socket, host, ...securityOf(host, route, true) });
+  await first<void>(through, patience, (done) => through.once("secureConnect", done));
+  return keepSession(through, route);
+}
+
+function connectTo(route: Route, address: string, reading: { onread?: OnReadOpts }): Socket {
+  const hop = route.proxy ?? route;
+  const target = { host: address, port: hop.port, ...reading };
+  if (!hop.secure) return connect(target);
+  const socket = connectTls({ ...target, ...securityOf(hop.host, route, hop === route) });
+  return hop === route ? keepSession(socket, route) : socket;
+}
+
+/** The certificate must be for this name, or for the address if the host is one. */
+function securityOf(host: string, { ca, session }: Route, own: boolean): ConnectionOptions {
+  return {
+    ALPNProtocols: ["http/1.1"],
+    ...(isIP(host) === 0 && { servername: host }),
+    ...(ca !== undefined && { ca }),
+    ...(own && session && { session }),
+  };
+}
+
+function keepSession(socket: TLSSocket, route: Route): TLSSocket {
+  return socket.on("session", (session) => {
+    route.session = session;
   });
-  return secured;
-}
-
-function authority(host: string, port: number): string {
-  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-/** TLS over a connected socket. The certificate must be the host's. */
-async function shakeHands(
-  socket: Socket,
-  host: string,
-  options: { ca: string | undefined; onread?: OnReadOpts; session?: Buffer },
-  patience: Patience,
-): Promise<Socket> {
-  const name = isIP(host) === 0 ? { servername: host } : {};
-  const secured = connectTls({ ...options, ...name, socket, host, ALPNProtocols: ["http/1.1"] });
-  await first<void>(secured, patience, (done) => secured.once("secureConnect", done));
-  return secured;
 }
 
 /** Asks a proxy for a connection to a host. */

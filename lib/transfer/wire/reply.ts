@@ -75,15 +75,17 @@ export class Reply {
     return this.#state !== "body" || this.#reading !== null;
   }
 
-  /** Bytes that have landed elsewhere. */
-  feed(bytes: Uint8Array): void {
+  /** Bytes that have landed elsewhere. @returns whether more are wanted now. */
+  feed(bytes: Uint8Array): boolean {
+    this.#direct = false;
     for (let at = 0; at < bytes.length; ) {
-      const room = this.room();
+      const room = this.#scratch.room();
       const piece = bytes.subarray(at, at + room.length);
       room.set(piece);
-      this.landed(piece.length);
+      this.#scratch.landed(piece.length);
       at += piece.length;
     }
+    return this.landed(0);
   }
 
   /** The other side has ended. */
