@@ -28,6 +28,11 @@ export interface Config extends StoreConfig {
   readonly confirmations: number;
   /** Milliseconds between blocks. */
   readonly blockTime: number;
+  /**
+   * Milliseconds after which the newest block is too old to tell who may do what: then nobody may. Leave it out where blocks
+   * come only with transactions, for there an idle chain's newest block is old, and right.
+   */
+  readonly staleAfter?: number;
   /** The contract's first block. */
   readonly fromBlock: number;
   /** Whose tasks are served; "*": everybody's, for a stack on one machine. */
@@ -83,6 +88,7 @@ const environment = z.object({
   WAYBILL_RPC: urls,
   WAYBILL_CONFIRMATIONS: whole,
   WAYBILL_BLOCK_TIME: whole,
+  WAYBILL_MAX_BLOCK_AGE: z.optional(whole),
   WAYBILL_FROM_BLOCK: z.optional(whole),
   // No "*" here: on a server it would let any stranger open a task and upload at the operator's cost.
   WAYBILL_OWNERS: owners,
@@ -115,6 +121,7 @@ export function configFromEnv(env: Readonly<Record<string, string | undefined>>)
     rpc: set.WAYBILL_RPC,
     confirmations: set.WAYBILL_CONFIRMATIONS,
     blockTime: set.WAYBILL_BLOCK_TIME,
+    ...(set.WAYBILL_MAX_BLOCK_AGE !== undefined && { staleAfter: set.WAYBILL_MAX_BLOCK_AGE }),
     fromBlock: set.WAYBILL_FROM_BLOCK ?? 0,
     owners: set.WAYBILL_OWNERS,
     bucket: set.WAYBILL_BUCKET,

@@ -64,7 +64,7 @@ describe("the reading position", () => {
     const fetch = watching(
       () => {},
       (path, text) => {
-        if (path === `/v1/tasks/${cast.task}`) looked();
+        if (path === `/v1/tasks/${cast.task}/events`) looked();
         return text;
       },
     );
@@ -97,7 +97,7 @@ describe("the reading position", () => {
     const me = cast.process(1, { fetch });
     await post(me, "mine");
     const first = order.indexOf("POST messages");
-    expect(order.slice(0, first)).toContain(`GET ${cast.task}`);
+    expect(order.slice(0, first)).toContain("GET events");
     expect(await next(me)).toBe("mine");
     await owner.contractor.members();
   });

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { toQuantity } from "ethers";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { createApi } from "../functions/api.ts";
 import { bellOf } from "../functions/bell.ts";
@@ -14,6 +15,7 @@ import { eventsAnswer } from "../lib/protocol/wire.ts";
 import { ApiWorld, answerOf, type Caller, expectStatus, payloadOf } from "./support/api.ts";
 import type { Task } from "./support/contract.ts";
 import { Faulty } from "./support/faulty.ts";
+import { startRpcProxy } from "./support/rpcproxy.ts";
 
 // The store and the chain misbehave, and every request ends in the right answer or a typed error.
 
@@ -216,6 +218,46 @@ describe("the chain", () => {
     }
     chain.close();
     rpc.stop();
+  });
+
+  it("whose newest block is older than what is configured lets nobody in, until there is a new one", async () => {
+    const stale = await ApiWorld.start({ staleAfter: 60_000 });
+    try {
+      const room = await stale.task(2);
+      const member = stale.caller(room.members[0]!);
+      const path = `/v1/tasks/${room.id}`;
+      expectStatus(await member.get(path), 200);
+      const newest = await stale.world.provider.send("eth_getBlockByNumber", ["latest", false]);
+      const rpc = await startRpcProxy(stale.world.rpc);
+      rpc.answer = ({ method }, result) =>
+        method === "eth_getBlockByNumber"
+          ? { ...newest, timestamp: toQuantity(Number(newest.timestamp) - 600) }
+          : result;
+      const config = { ...stale.deps.config, rpc: rpc.url };
+      const chain = new ChainReader(config);
+      const app = createApi({ ...stale.deps, config, chain });
+      const ask = async () => answerOf(await app.fetch(await member.sign("GET", path)));
+      expect(await ask()).toMatchObject({ status: 503, json: { code: "UNAVAILABLE" } });
+      rpc.answer = (_call, result) => result;
+      expect(await ask()).toMatchObject({ status: 200 });
+      chain.close();
+      await rpc.stop();
+    } finally {
+      await stale.stop();
+    }
+  });
+
+  it("whose blocks are numbered otherwise than its contracts see lets nobody in", async () => {
+    const rpc = await startRpcProxy(api.world.rpc);
+    rpc.answer = ({ method, params }, result) =>
+      method === "eth_call" && (params[0] as { to?: string }).to === undefined ? `0x${"7".padStart(64, "0")}` : result;
+    const config = { ...api.deps.config, rpc: rpc.url };
+    const chain = new ChainReader(config);
+    const app = createApi({ ...api.deps, config, chain });
+    const answer = await answerOf(await app.fetch(await sender.sign("GET", `/v1/tasks/${task.id}`)));
+    expect(answer).toMatchObject({ status: 503, json: { code: "UNAVAILABLE" } });
+    chain.close();
+    await rpc.stop();
   });
 
   it("shows events, tasks and notices only from its confirmations' depth, and roles at its newest block", async () => {

@@ -19,7 +19,7 @@ const faults = ["CONFLICT", "UNAVAILABLE", "BAD_SERVER", "WRONG_CHAIN"] as const
 
 export interface NodesOptions extends NodeOptions {
   /** Milliseconds, by this machine's clock, after which a newest block is too old. Without it, none is. */
-  readonly maxBlockAge?: number | undefined;
+  readonly staleAfter?: number | undefined;
 }
 
 interface Member {
@@ -35,7 +35,7 @@ interface Member {
 /** Several nodes of one chain. Each piece of work is done at one of them; the next one gets it when that one fails. */
 export class Nodes {
   readonly #members: readonly Member[];
-  readonly #maxBlockAge: number;
+  readonly #staleAfter: number;
   /** Who answered last. */
   #preferred: Member;
   /** The highest block that any node showed: since when, when last, and by whom. */
@@ -44,7 +44,7 @@ export class Nodes {
 
   /** @throws WaybillError USAGE if a URL is no http(s) URL, or there is none. */
   constructor(urls: readonly string[], options: NodesOptions) {
-    this.#maxBlockAge = options.maxBlockAge ?? Number.POSITIVE_INFINITY;
+    this.#staleAfter = options.staleAfter ?? Number.POSITIVE_INFINITY;
     this.#members = urls.map((url) => {
       const node = new Node(url, options, (tip) => this.#judge(tip, member));
       const member: Member = { node, failures: 0, until: 0, fault: null };
@@ -117,7 +117,7 @@ export class Nodes {
   #judge(tip: Head, by: Member): void {
     const now = performance.now();
     const age = Date.now() - tip.timestamp * 1000;
-    if (age > this.#maxBlockAge) throw stale(`its newest block is ${Math.round(age / 1000)} s old`);
+    if (age > this.#staleAfter) throw stale(`its newest block is ${Math.round(age / 1000)} s old`);
     const highest = this.#highest;
     if (highest && now - highest.at <= FORGET_MS) {
       if (isFarBehind(tip, highest)) throw stale(`its newest block is ${highest.block - tip.block} blocks behind`);
