@@ -23,9 +23,12 @@ export class Desk {
   readonly log: string[] = [];
   readonly #bucket: Bucket;
   readonly #publishers: Publisher[] = [];
+  /** The chain's first block that is this desk's. */
+  readonly #fromBlock: number;
 
-  private constructor(world: World, bucket: Bucket) {
+  private constructor(world: World, bucket: Bucket, fromBlock: number) {
     this.world = world;
+    this.#fromBlock = fromBlock;
     this.#bucket = bucket;
     const { endpoint: s3Endpoint, bucket: name, region, credentials: s3Credentials } = bucket;
     this.store = new Store({ bucket: name, region, s3Endpoint, s3Credentials });
@@ -33,7 +36,7 @@ export class Desk {
   }
 
   static async open(world: World): Promise<Desk> {
-    return new Desk(world, await startStore());
+    return new Desk(world, await startStore(), (await world.provider.getBlockNumber()) + 1);
   }
 
   async close(): Promise<void> {
@@ -82,9 +85,12 @@ export class Desk {
     return slots.filter((slot) => "transaction" in slot);
   }
 
-  /** The contract's events as the chain has them, without any of our readers. */
+  /** The contract's events since the desk was opened, as the chain has them, without any of our readers. */
   async events(name?: string): Promise<LogDescription[]> {
-    const logs = await this.world.provider.getLogs({ address: this.world.domain.contract, fromBlock: 0 });
+    const logs = await this.world.provider.getLogs({
+      address: this.world.domain.contract,
+      fromBlock: this.#fromBlock,
+    });
     return logs.map((log) => waybill.parseLog(log)!).filter((event) => name === undefined || event.name === name);
   }
 
