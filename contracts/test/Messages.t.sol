@@ -126,10 +126,6 @@ contract MessagesTest is World {
         Item memory item = messageItem(m);
         where %= item.data.length - 14; // the padding is not covered, and not looked at
         item.data[where] ^= bytes1(uint8(1 << (bit % 8)));
-        vm.record();
-        uint8[][] memory codes = waybill.relay(items(item));
-        (, bytes32[] memory writes) = vm.accesses(address(waybill));
-        vm.assertTrue(codes[0][0] != Reason.OK);
-        vm.assertEq(writes.length, 0);
+        vm.assertTrue(relayedInVain(items(item)).codes[0][0] != Reason.OK);
     }
 }

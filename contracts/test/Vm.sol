@@ -23,6 +23,8 @@ interface Vm {
 
     function warp(uint256 timestamp) external;
     function roll(uint256 number) external;
+    function startPrank(address sender) external;
+    function stopPrank() external;
     function chainId(uint256 id) external;
     function etch(address target, bytes calldata code) external;
     function getBlockTimestamp() external view returns (uint256);

@@ -77,3 +77,37 @@ contract HungryWallet {
         return gasleft() > 395_000 ? MAGIC : bytes4(0);
     }
 }
+
+/// @dev Answers whatever it was made to answer, or reverts with it.
+contract AnsweringWallet {
+    bytes private _answer;
+    bool private _reverts;
+
+    constructor(bytes memory answer, bool reverts) {
+        (_answer, _reverts) = (answer, reverts);
+    }
+
+    fallback() external {
+        bytes memory answer = _answer;
+        bool reverts = _reverts;
+        assembly {
+            if reverts { revert(add(answer, 0x20), mload(answer)) }
+            return(add(answer, 0x20), mload(answer))
+        }
+    }
+}
+
+/// @dev Says yes, after it has tried to have something else relayed first.
+contract ReenteringWallet {
+    address private _target;
+    bytes private _call;
+
+    function prepare(address target, bytes calldata input) external {
+        (_target, _call) = (target, input);
+    }
+
+    function isValidSignature(bytes32, bytes calldata) external returns (bytes4) {
+        (bool ok,) = _target.call{gas: 300_000}(_call);
+        return ok ? bytes4(0) : MAGIC;
+    }
+}
