@@ -2,10 +2,10 @@ import { HDNodeWallet, type LogDescription, Mnemonic } from "ethers";
 import { Outbox, type OutboxStore } from "../../functions/outbox.ts";
 import { Publisher, type PublisherDeps } from "../../functions/publisher.ts";
 import { keyRelayer, type Relayer } from "../../functions/relay.ts";
-import { Store } from "../../functions/store.ts";
+import { Store, type StoreConfig } from "../../functions/store.ts";
 import type { Hex } from "../../lib/protocol/hex.ts";
 import type { Signed } from "../../lib/protocol/statements.ts";
-import { type Store as Bucket, startStore } from "../../local/store/store.ts";
+import { type Store as Bucket, type RequestLog, startStore } from "../../local/store/store.ts";
 import { type World, waybill } from "./contract.ts";
 
 /** One of anvil's rich accounts that nobody else in the tests pays from. */
@@ -17,6 +17,7 @@ export const RELAYER: string = HDNodeWallet.fromMnemonic(
 /** A bucket with an outbox of its own, and publishers over it. */
 export class Desk {
   readonly world: World;
+  readonly storeConfig: StoreConfig;
   readonly store: Store;
   readonly outbox: Outbox;
   readonly relayer: Relayer = keyRelayer(RELAYER);
@@ -31,12 +32,13 @@ export class Desk {
     this.#fromBlock = fromBlock;
     this.#bucket = bucket;
     const { endpoint: s3Endpoint, bucket: name, region, credentials: s3Credentials } = bucket;
-    this.store = new Store({ bucket: name, region, s3Endpoint, s3Credentials });
+    this.storeConfig = { bucket: name, region, s3Endpoint, s3Credentials };
+    this.store = new Store(this.storeConfig);
     this.outbox = new Outbox(this.store, world.domain);
   }
 
-  static async open(world: World): Promise<Desk> {
-    return new Desk(world, await startStore(), (await world.provider.getBlockNumber()) + 1);
+  static async open(world: World, onRequest: (entry: RequestLog) => void = () => {}): Promise<Desk> {
+    return new Desk(world, await startStore({ onRequest }), (await world.provider.getBlockNumber()) + 1);
   }
 
   async close(): Promise<void> {
