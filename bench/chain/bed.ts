@@ -1,6 +1,5 @@
 import { HDNodeWallet, JsonRpcProvider, Wallet } from "ethers";
 import { runPublisher } from "../../functions/loop.ts";
-import { runPublisher } from "../../functions/loop.ts";
 import { Outbox } from "../../functions/outbox.ts";
 import { Publisher } from "../../functions/publisher.ts";
 import { keyRelayer } from "../../functions/relay.ts";
