@@ -136,3 +136,87 @@ describe("when no relayer will", () => {
     expect(await payers.count("Posted", cast.task)).toBe(40);
   });
 });
+
+describe("beside a relayer", () => {
+  let payers: Payers;
+  beforeAll(async () => {
+    payers = new Payers(await Scene.start());
+  });
+  afterAll(() => payers?.scene.stop());
+
+  it.concurrent.each([
+    ["the sender", self, {}],
+    ["the recipient", {}, self],
+    ["everybody", self, self],
+    ["nobody", {}, {}],
+  ])("each statement stands once, by whomsoever: %s pays", async (_name, mine, yours) => {
+    const cast = await payers.cast(2);
+    const [alice, bob] = cast.accounts as [string, string];
+    const { tag, dataStream } = parcel();
+    const [sent, [from]] = await Promise.all([
+      cast.process(0, mine).channel.sendStream({ target: bob, dataStream, tag }),
+      cast.process(1, yours).channel.receiveStream({ source: alice, tag }),
+    ]);
+    expect([sent, from]).toEqual([bob, alice]);
+    // A publisher that comes second finds a duplicate, and says nothing in the task.
+    await cast.process(1).contractor.post({ kind: "afterwards", body: null });
+    const events = ["Opened", "Noticed", "Receipts", "Posted"].map((name) => payers.count(name, cast.task));
+    expect(await Promise.all(events)).toEqual([1, 1, 1, 1]);
+    expect(await cast.seq()).toBe(4);
+  });
+
+  it.concurrent("an empty account is said to be before anything is uploaded, and by every statement", async () => {
+    const cast = await payers.cast(2);
+    const [alice, bob] = cast.accounts as [string, string];
+    await payers.fund(alice, 1n);
+    const { contractor, channel } = cast.process(0, self);
+    const empty = coded("NOT_PUBLISHED", { reason: "INSUFFICIENT_FUNDS", balance: "1" });
+    expect(await rejection(channel.sendStream({ target: bob, ...parcel() }))).toEqual(empty);
+    expect(cast.uploads).toBe(0);
+    expect(await rejection(contractor.post({ kind: "hello", body: 1 }))).toEqual(empty);
+    expect(await rejection(contractor.expel([bob]))).toEqual(empty);
+    expect(await cast.seq()).toBe(1);
+  });
+
+  it.concurrent("a recipient that can't pay keeps the payload, and the next call brings the receipt", async () => {
+    const cast = await payers.cast(2);
+    const [alice, bob] = cast.accounts as [string, string];
+    await payers.fund(bob, 0n);
+    const { tag, dataStream } = parcel();
+    const sent = cast.process(0, self).channel.sendStream({ target: bob, dataStream, tag });
+    const { channel } = cast.process(1, self);
+    const empty = coded("NOT_PUBLISHED", { reason: "INSUFFICIENT_FUNDS" });
+    expect(await rejection(channel.receiveStream({ source: alice, tag }))).toEqual(empty);
+    await payers.fund(bob);
+    expect((await channel.receiveStream({ source: alice, tag }))[0]).toBe(alice);
+    expect(await sent).toBe(bob);
+    expect(cast.downloads).toBe(1);
+  });
+
+  it.concurrent("a salt that stands for another task is refused with the contract's reason", async () => {
+    const signer = Wallet.createRandom();
+    await payers.fund(signer.address);
+    const salt = `0x${"5a".repeat(32)}`;
+    const { deployment } = payers;
+    const open = (members: string[]) => TaskContractor.open({ signer, members, salt, deployment, ...self });
+    const [first, again] = [await open([signer.address]), await open([signer.address])];
+    expect(again.task).toBe(first.task);
+    const other = open([Wallet.createRandom().address]);
+    expect(await rejection(other)).toEqual(coded("REFUSED_STATEMENT", { reason: "TASK_EXISTS" }));
+    await Promise.all([first.close(), again.close()]);
+  });
+
+  it("an option that can't be is a usage error, and without a node it is NEEDS_RPC", async () => {
+    const { deployment } = payers;
+    const { rpc: _rpc, ...overHttps } = deployment;
+    const [task, signer] = [`0x${"11".repeat(32)}`, Wallet.createRandom()];
+    const make = (more: object) => () => new TaskContractor({ task, signer, deployment, ...more });
+    expect(make({ ...self, deployment: overHttps })).toThrow(coded("NEEDS_RPC"));
+    expect(make({ relay: "me" })).toThrow(coded("USAGE"));
+    expect(make({ maxFeePerGas: 5n })).toThrow(coded("USAGE"));
+    expect(make({ ...self, maxFeePerGas: 0n })).toThrow(coded("USAGE"));
+    expect(make({ ...self, maxFeePerGas: 10 })).toThrow(coded("USAGE"));
+    const mute = { getAddress: () => "", signMessage: () => "", signTypedData: () => "" };
+    expect(make({ ...self, signer: mute })).toThrow(coded("USAGE"));
+  });
+});

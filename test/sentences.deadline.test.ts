@@ -220,3 +220,79 @@ it("a notice that is mined after its deadline was not published: nobody is blame
   expect(sent).toBe(bob);
   expect(cast.uploads).toBe(uploads);
 });
+
+describe("on a chain that makes blocks for transactions only", () => {
+  let still: Scene;
+  beforeAll(async () => {
+    still = await Scene.start();
+    await still.onDemand();
+  });
+  afterAll(() => still?.stop());
+
+  /** A process whose patience with a chain that stands still is short. */
+  const impatient = (all: Cast, index: number, more: { ownNode?: boolean; relay?: "self" } = {}): Process => {
+    const { deployment, rpc } = still.stack;
+    const { ownNode = false, ...options } = more;
+    const own = ownNode || more.relay ? { rpc } : {};
+    return all.process(index, { ...options, deployment: { ...deployment, ...own, maxBlockAge: 6_000 } });
+  };
+
+  it.each([...readings, ["paying for itself", { relay: "self" } as const]])(
+    "the waiting sender takes its notice back when nobody answered, and that makes the block by which it is null: %s",
+    async (_name, how) => {
+      const all = await still.cast(2);
+      await still.rpc("anvil_setBalance", all.accounts[0], "0xde0b6b3a7640000");
+      const [, bob] = all.accounts as [string, string];
+      const { onNotice, notice } = noticed();
+      const process = impatient(all, 0, how);
+      await still.rpc("evm_mine");
+      const sent = rejection(
+        process.channel.batchSendStream({ target: [bob], ...parcel(), timeout: 10_000, onNotice, ensureAllSucc: true }),
+      );
+      const { notice: id, deadline } = await notice;
+      expect(await sent).toEqual(coded("NOT_ALL_RECEIVED", { failed: { [bob]: "TIMEOUT" } }));
+      expect((await still.block()).timestamp).toBeGreaterThan(deadline);
+      expect(await process.contractor.status(id)).toMatchObject({ withdrawn: true, recipients: [{ outcome: null }] });
+    },
+  );
+
+  it("a sender that only joined a notice doesn't take it back: without a block nobody is late", async () => {
+    const all = await still.cast(2);
+    const order = { target: all.accounts[1]!, ...parcel(), timeout: 10_000 };
+    const first = noticed();
+    const died = impatient(all, 0);
+    await still.rpc("evm_mine");
+    const cut = rejection(died.channel.sendStream({ ...order, onNotice: first.onNotice }));
+    await standing(died, (await first.notice).notice);
+    await died.contractor.close();
+    expect(await cut).toEqual(coded("ABORTED"));
+    const again = impatient(all, 0);
+    expect(await rejection(again.channel.sendStream(order))).toEqual(coded("CHAIN_STALLED"));
+    expect((await again.contractor.status((await first.notice).notice)).withdrawn).toBe(false);
+  });
+
+  it.each(readings)(
+    "when no block comes at all, both sides learn that the chain stands still: %s",
+    async (_name, reading) => {
+      const all = await still.cast(2);
+      const [alice, bob] = all.accounts as [string, string];
+      const { tag, dataStream } = parcel();
+      const { onNotice, notice } = noticed();
+      const [sender, recipient] = [impatient(all, 0, reading), impatient(all, 1, reading)];
+      await recipient.contractor.members();
+      await still.rpc("evm_mine");
+      const sent = rejection(sender.channel.sendStream({ target: bob, dataStream, tag, timeout: 10_000, onNotice }));
+      await standing(sender, (await notice).notice);
+      await still.rpc("evm_setAutomine", false);
+      const received = rejection(recipient.channel.receiveStream({ source: alice, tag }));
+      const stalled = [await sent, await received];
+      expect(stalled).toEqual([coded("CHAIN_STALLED"), coded("CHAIN_STALLED")]);
+      expect(stalled).toMatchObject([{ retryable: true }, { retryable: true }]);
+      await still.rpc("evm_mine");
+      await still.rpc("evm_setAutomine", true);
+      // Its receipt came after the deadline. The payload was kept for whoever asks next.
+      const late = rejection(recipient.channel.receiveStream({ source: alice, tag }));
+      expect(await late).toEqual(coded("LATE", { payload: new Uint8Array(dataStream) }));
+    },
+  );
+});

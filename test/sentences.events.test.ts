@@ -101,5 +101,6 @@ it("a message that is mined after its deadline is not posted, and the reason is 
     return { post };
   });
   const error = await posting.post;
-  expect([coded("NOT_PUBLISHED"), coded("REFUSED_STATEMENT", { reason: "EXPIRED" })]).toContainEqual(error);
+  expect(error).toEqual(coded("REFUSED_STATEMENT", { reason: "EXPIRED" }));
+  expect(error).toMatchObject({ retryable: true });
 });

@@ -131,6 +131,12 @@ export class Scene {
     }
   }
 
+  /** From now on there is a block for each transaction, and no other. */
+  async onDemand(): Promise<void> {
+    await this.rpc("evm_setIntervalMining", 0);
+    await this.rpc("evm_setAutomine", true);
+  }
+
   /** Until so many transactions wait for a block. */
   async pending(least: number): Promise<void> {
     await eventually(async () => {
