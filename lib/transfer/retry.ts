@@ -134,8 +134,8 @@ export async function withRetries<T>(
 }
 
 async function backOff(lane: Lane, fault: StoreFault, failures: number, signal: AbortSignal): Promise<void> {
+  if (fault.slower) lane.slowDown(fault.retryAfter); // before the lane is another's
   lane.leave();
-  if (fault.slower) lane.slowDown(fault.retryAfter);
   await pause(Math.max(patience(fault, failures), lane.retry()), signal);
 }
 

@@ -13,8 +13,6 @@ interface Asked {
   readonly reject: (error: unknown) => void;
 }
 
-/** So many are signed in one call, or more: the API counts calls, and there is memory for some parts that wait. */
-const BATCH = 4;
 /** Nobody waits longer for company. Parts wait for their turn anyway, unless some request could begin at once. */
 const GATHER_MS = 250;
 
@@ -25,15 +23,17 @@ const GATHER_MS = 250;
 export class UploadUrls {
   readonly #sign: Sign;
   readonly #storeOrigin: string;
+  readonly #enough: number;
   readonly #hungry: () => boolean;
   #asked: Asked[] = [];
   #busy = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param hungry Whether a part could be sent now, if only it had a URL. */
-  constructor(sign: Sign, storeOrigin: string, hungry: () => boolean) {
+  /** @param enough Parts that are worth a call. @param hungry Whether a part could be sent now, if only it had a URL. */
+  constructor(sign: Sign, storeOrigin: string, enough: number, hungry: () => boolean) {
     this.#sign = sign;
     this.#storeOrigin = storeOrigin;
+    this.#enough = enough;
     this.#hungry = hungry;
   }
 
@@ -53,7 +53,7 @@ export class UploadUrls {
   /** Somebody may have become hungry. */
   hurry(): void {
     if (this.#asked.length === 0) return;
-    if (this.#asked.length >= BATCH || this.#hungry()) this.#begin();
+    if (this.#asked.length >= this.#enough || this.#hungry()) this.#begin();
     else this.#timer ??= setTimeout(() => this.#begin(), GATHER_MS);
   }
 

@@ -18,6 +18,8 @@ const MOST_PUTS = 64;
 const MOST_BEGUN = 128;
 /** Of the memory, for parts that are being sent; what is read, hashed and signed ahead of them has the rest. */
 const IN_LANES = 0.75;
+/** Of the parts that may be begun, so many are signed in one call: few calls, and some parts always have their URLs. */
+const SIGNED_AT_ONCE = 1 / 8;
 
 /** What is needed to bring a payload into the store. */
 export interface UploadJob {
@@ -63,7 +65,8 @@ export async function upload(job: UploadJob): Promise<Digested> {
   const progress = tracker(job);
   progress(0);
   const share = new Traffic(MOST_PUTS).join(plan.partSize, IN_LANES);
-  const urls = new UploadUrls(job.sign, job.storeOrigin, () => share.idle);
+  const enough = Math.ceil(Math.min(MOST_BEGUN, share.most) * SIGNED_AT_ONCE);
+  const urls = new UploadUrls(job.sign, job.storeOrigin, enough, () => share.idle);
   const begun = new Room(MOST_BEGUN);
   const feed = (aborted: AbortSignal): AsyncGenerator<ReadPart> =>
     readParts(job, buffers, () => begin(share, begun, bufferSize(plan), aborted));

@@ -1,0 +1,452 @@
+import { createHash, randomBytes } from "node:crypto";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { compositeChecksum, type Manifest } from "../lib/protocol/manifest.ts";
+import { partsOf } from "../lib/protocol/plan.ts";
+import type { PartRequest } from "../lib/protocol/wire.ts";
+import { type DownloadJob, download, downloadTraffic } from "../lib/transfer/download.ts";
+import { NodeTransport } from "../lib/transfer/node-http.ts";
+import { sourceOf } from "../lib/transfer/source.ts";
+import { type Digested, type UploadJob, upload } from "../lib/transfer/upload.ts";
+
+// How many requests run, which are made twice, who waits for whom: seen from the server's side of real sockets.
+
+const MiB = 2 ** 20;
+const sha256 = (data: Uint8Array): string => createHash("sha256").update(data).digest("base64");
+
+/** One request to the store. */
+interface Asked {
+  /** Of the part, from 0. */
+  readonly index: number;
+  /** How often this part has been asked for, from 1. */
+  readonly nth: number;
+  readonly at: number;
+  readonly socket: Socket;
+  /** Answers as a store does. @param bytes Other bytes than the right ones. */
+  readonly answer: (bytes?: Uint8Array) => void;
+  readonly refuse: (status: number, headers?: Record<string, string>) => void;
+  readonly gone: () => boolean;
+}
+
+/** A payload at a store of its own, whose answers a test decides on. */
+class Place {
+  readonly asked: Asked[] = [];
+  /** Requests without an answer. */
+  open = 0;
+  most = 0;
+  readonly bytes: Uint8Array;
+  readonly partSize: number;
+  readonly manifest: Manifest;
+  readonly #rule: (asked: Asked) => void;
+  readonly #counts = new Map<number, number>();
+  #waiting: (() => void)[] = [];
+  url = "";
+
+  constructor(bytes: Uint8Array, partSize: number, rule: (asked: Asked) => void) {
+    this.bytes = bytes;
+    this.partSize = partSize;
+    this.#rule = rule;
+    const plan = { size: bytes.length, partSize };
+    const parts = partsOf(plan).map(({ start, length }) => sha256(bytes.subarray(start, start + length)));
+    this.manifest = { version: 1, tag: "x", ...plan, parts, checksum: compositeChecksum(parts), contentType: "a/b" };
+  }
+
+  /** Resolves as soon as so many requests have come. */
+  async come(count: number): Promise<void> {
+    while (this.asked.length < count) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  of(index: number): Asked[] {
+    return this.asked.filter((asked) => asked.index === index);
+  }
+
+  async take(request: IncomingMessage, response: ServerResponse, number: number | null): Promise<void> {
+    const [start, end] = (/^bytes=(\d+)-(\d+)$/.exec(String(request.headers.range)) ?? []).slice(1).map(Number);
+    const index = number === null ? start! / this.partSize : number - 1;
+    const nth = (this.#counts.get(index) ?? 0) + 1;
+    this.#counts.set(index, nth);
+    this.most = Math.max(this.most, ++this.open);
+    response.once("close", () => {
+      this.open -= 1;
+    });
+    const body = await read(request);
+    const answer = (bytes = this.bytes.subarray(start, end! + 1)): void => {
+      if (number !== null) return void response.writeHead(200, { "x-amz-checksum-sha256": sha256(body) }).end();
+      const range = `bytes ${start}-${end}/${this.bytes.length}`;
+      response.writeHead(206, { "content-range": range, "content-length": bytes.length }).end(bytes);
+    };
+    const refuse = (status: number, headers = {}): void => void response.writeHead(status, headers).end();
+    const { socket } = request;
+    const asked = { index, nth, at: performance.now(), socket, answer, refuse, gone: () => socket.destroyed };
+    this.asked.push(asked);
+    for (const wake of this.#waiting.splice(0)) wake();
+    this.#rule(asked);
+  }
+}
+
+async function read(request: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
+}
+
+const places: Place[] = [];
+const transport = new NodeTransport();
+let server: Server;
+let origin: string;
+
+beforeAll(async () => {
+  server = createServer((request, response) => {
+    const [, place, number] = request.url!.split("/");
+    void places[Number(place)]!.take(request, response, number ? Number(number) : null).catch(() => {});
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+});
+afterAll(async () => {
+  transport.close();
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+});
+
+function place(bytes: Uint8Array, partSize: number, rule: (asked: Asked) => void): Place {
+  const made = new Place(bytes, partSize, rule);
+  made.url = `${origin}/${places.push(made) - 1}`;
+  return made;
+}
+
+async function fetchFrom({ manifest, url }: Place, more: Partial<DownloadJob> = {}): Promise<Uint8Array> {
+  const target = new Uint8Array(manifest.size);
+  const answer = { url, headers: {}, expiresIn: 900_000 };
+  await download({
+    manifest,
+    sink: { memory: () => null, write: async ({ start }, bytes) => target.set(bytes, start) },
+    url: answer,
+    issued: performance.now(),
+    refresh: async () => answer,
+    transport,
+    storeOrigin: origin,
+    ...more,
+  });
+  return target;
+}
+
+/** Like the functions. */
+const signFor =
+  ({ url }: Place, seen: (parts: PartRequest[]) => void = () => {}): UploadJob["sign"] =>
+  async (parts) => {
+    seen(parts);
+    const sign = ({ number, sha256 }: PartRequest) => ({
+      number,
+      url: `${url}/${number}`,
+      headers: { "x-amz-checksum-sha256": sha256 },
+    });
+    return { urls: parts.map(sign), expiresIn: 900_000 };
+  };
+
+async function sendTo(to: Place, more: Partial<UploadJob> = {}): Promise<Digested> {
+  return upload({
+    reader: await (await sourceOf(to.bytes)).open(),
+    plan: { size: to.bytes.length, partSize: to.partSize },
+    stored: new Map(),
+    sign: signFor(to),
+    transport,
+    storeOrigin: origin,
+    ...more,
+  });
+}
+
+/** Both ways; they end with what the payload is. */
+const ways: [string, (to: Place, more?: { signal: AbortSignal }) => Promise<void>][] = [
+  [
+    "a download",
+    async (from, more) => {
+      expect(Buffer.compare(await fetchFrom(from, more), from.bytes)).toBe(0);
+    },
+  ],
+  [
+    "an upload",
+    async (to, more) => {
+      expect((await sendTo(to, more)).parts).toEqual(to.manifest.parts);
+    },
+  ],
+];
+
+const PART = 1000;
+const small = (parts: number): Uint8Array => randomBytes(parts * PART - 7);
+
+describe.concurrent.each(ways)("%s", (_way, run) => {
+  it("begins with four requests, and has no more as long as nothing moves", async () => {
+    const held: Asked[] = [];
+    let holding = true;
+    const to = place(small(40), PART, (asked) => (holding ? held.push(asked) : asked.answer()));
+    const done = run(to);
+    await to.come(4);
+    await delay(300);
+    expect(to.asked).toHaveLength(4);
+    holding = false;
+    for (const { answer } of held) answer();
+    await done;
+    expect(to.asked).toHaveLength(40);
+  });
+
+  it("that is told to wait by one answer starts nothing before that time is over, and then goes on", async () => {
+    let storm = 4;
+    let told = 0;
+    const held: Asked[] = [];
+    const to = place(small(40), PART, (asked) => {
+      if (storm === 0) return asked.answer();
+      held.push(asked);
+      if (--storm > 0) return;
+      told = performance.now();
+      for (const one of held) one.refuse(503, { "retry-after": "1" });
+    });
+    await run(to);
+    const next = to.asked.slice(4).map(({ at }) => at - told);
+    expect(Math.min(...next)).toBeGreaterThan(990);
+    expect(to.asked).toHaveLength(44);
+  });
+
+  it("of which one part in a hundred fails at first makes just these requests again", async () => {
+    const to = place(small(300), PART, (asked) => {
+      if (asked.nth === 1 && asked.index % 100 === 50) asked.socket.resetAndDestroy();
+      else asked.answer();
+    });
+    await run(to);
+    // A reset connection may have been another part's a moment before, but no part is asked for more than twice.
+    expect(to.asked.filter(({ nth }) => nth > 1).map(({ index }) => index)).toEqual([50, 150, 250]);
+  });
+
+  it("asks once more for a part that takes much longer than the others, over a new connection", async () => {
+    const to = place(small(12), PART, (asked) => {
+      if (asked.index !== 7 || asked.nth > 1) asked.answer();
+    });
+    await run(to);
+    const [first, second] = to.of(7);
+    expect(to.asked).toHaveLength(13);
+    const before = to.asked.filter((asked) => asked !== second).map(({ socket }) => socket);
+    expect(before).not.toContain(second!.socket);
+    await vi.waitFor(() => expect(first!.gone()).toBe(true)); // nobody waits for it any more
+  });
+
+  it("takes the first request's answer when that comes before the second's", async () => {
+    const to = place(small(12), PART, (asked) => {
+      if (asked.index !== 7) asked.answer();
+      else if (asked.nth === 2) to.of(7)[0]!.answer();
+    });
+    await run(to);
+    expect(to.of(7)).toHaveLength(2);
+    await vi.waitFor(() => expect(to.of(7)[1]!.gone()).toBe(true));
+  });
+
+  it("lets the first request go on when the second fails", async () => {
+    const to = place(small(12), PART, (asked) => {
+      if (asked.index !== 7) asked.answer();
+      else if (asked.nth === 2) {
+        asked.refuse(404);
+        setTimeout(() => to.of(7)[0]!.answer(), 100);
+      }
+    });
+    await run(to);
+    expect(to.of(7)).toHaveLength(2);
+  });
+
+  it("of few parts makes one request twice, however many are slow", async () => {
+    const slow: Asked[] = [];
+    const to = place(small(12), PART, (asked) => {
+      if (asked.index < 9 || asked.nth > 1) asked.answer();
+      else slow.push(asked);
+    });
+    const done = run(to);
+    await to.come(13);
+    await delay(1200); // two of them are still late, and nothing else is under way
+    expect(to.asked).toHaveLength(13);
+    for (const { answer } of slow) answer();
+    await done;
+    expect(to.asked).toHaveLength(13);
+  });
+
+  it("that is ended while a request runs twice leaves neither behind", async () => {
+    const end = new AbortController();
+    const to = place(small(12), PART, (asked) => {
+      if (asked.index !== 7) asked.answer();
+      else if (asked.nth === 2) end.abort(new Error("enough"));
+    });
+    await expect(run(to, { signal: end.signal })).rejects.toThrow("enough");
+    for (const { gone } of to.of(7)) await vi.waitFor(() => expect(gone()).toBe(true));
+  });
+
+  it("has no more than 128 MiB in flight, whatever the size of its parts", async () => {
+    const held: Asked[] = [];
+    const to = place(new Uint8Array(256 * MiB), 64 * MiB, (asked) => void held.push(asked));
+    const done = run(to);
+    for (let served = 0; served < 4; served++) {
+      await to.come(served + 1);
+      held.shift()!.answer();
+    }
+    await done;
+    expect(to.most).toBeLessThanOrEqual(2);
+  });
+});
+
+describe("a download", () => {
+  it("believes no second request that brings wrong bytes", async () => {
+    const from = place(small(12), PART, (asked) => {
+      if (asked.index !== 7) asked.answer();
+      else if (asked.nth === 2) {
+        asked.answer(randomBytes(PART));
+        setTimeout(() => from.of(7)[0]!.answer(), 100);
+      }
+    });
+    expect(Buffer.compare(await fetchFrom(from), from.bytes)).toBe(0);
+    expect(from.of(7)).toHaveLength(2);
+  });
+
+  it("shares its requests with those that run beside it", async () => {
+    const traffic = downloadTraffic();
+    const held: Asked[] = [];
+    let holding = true;
+    const rule = (asked: Asked): void => {
+      if (holding) held.push(asked);
+      else asked.answer();
+    };
+    const [one, two] = [place(small(20), PART, rule), place(small(20), PART, rule)];
+    const both = [one, two].map((from) => fetchFrom(from, { traffic }));
+    await expect.poll(() => held.length).toBe(4);
+    await delay(300);
+    expect(held).toHaveLength(4);
+    holding = false;
+    for (const { answer } of held) answer();
+    const [a, b] = await Promise.all(both);
+    expect([Buffer.compare(a!, one.bytes), Buffer.compare(b!, two.bytes)]).toEqual([0, 0]);
+  });
+
+  it("that fails gives back what it had of what it shares", async () => {
+    const traffic = downloadTraffic();
+    const broken = place(small(40), PART, ({ refuse }) => refuse(404));
+    for (let i = 0; i < 5; i++) await expect(fetchFrom(broken, { traffic })).rejects.toMatchObject({ code: "GONE" });
+    expect([traffic.lanes.used, traffic.memory.used]).toEqual([0, 0]);
+    const whole = place(small(40), PART, ({ answer }) => answer());
+    await fetchFrom(whole, { traffic });
+    expect([traffic.lanes.used, traffic.memory.used]).toEqual([0, 0]);
+  });
+});
+
+describe("an upload", () => {
+  it.each(["bytes", "a stream"])("of %s reads, hashes and signs what comes next while it sends", async (kind) => {
+    const held: Asked[] = [];
+    let holding = true;
+    const to = place(small(40), PART, (asked) => (holding ? void held.push(asked) : asked.answer()));
+    const signed: PartRequest[] = [];
+    const payload = kind === "bytes" ? to.bytes : new Blob([to.bytes as Uint8Array<ArrayBuffer>]).stream();
+    const reader = await (await sourceOf(payload)).open();
+    const done = sendTo(to, { reader, sign: signFor(to, (parts) => signed.push(...parts)) });
+    await to.come(4);
+    await expect.poll(() => signed.length).toBe(40);
+    expect(to.asked).toHaveLength(4);
+    holding = false;
+    for (const { answer } of held) answer();
+    await done;
+  });
+
+  it("reads a stream no further ahead than memory allows", async () => {
+    let read = 0;
+    async function* stream(): AsyncGenerator<Uint8Array> {
+      for (; read < 512; read++) yield new Uint8Array(MiB);
+    }
+    const held: Asked[] = [];
+    const to = place(new Uint8Array(512 * MiB), 16 * MiB, (asked) => void held.push(asked));
+    const reader = await (await sourceOf(stream())).open();
+    const done = sendTo(to, { reader, plan: { size: null, partSize: 16 * MiB } });
+    let most = 0;
+    for (let served = 0; served < 32; served++) {
+      await to.come(served + 1);
+      await delay(5);
+      most = Math.max(most, read - 16 * served);
+      held.shift()!.answer();
+    }
+    await done;
+    expect(most).toBeLessThanOrEqual(128 + 1);
+    expect(most).toBeGreaterThan(64);
+  });
+});
+
+describe("ten thousand parts", () => {
+  const bytes = randomBytes(10_000 * 16);
+  const store = (): Place => place(bytes, 16, ({ answer }) => answer());
+
+  /** An array that counts how often it is looked at. */
+  function counted<T>(items: readonly T[]): { items: readonly T[]; reads: () => number } {
+    let reads = 0;
+    const get = (target: readonly T[], key: string | symbol): unknown => {
+      if (typeof key === "string" && /^\d+$/.test(key)) reads += 1;
+      return Reflect.get(target, key);
+    };
+    return { items: new Proxy(items, { get }), reads: () => reads };
+  }
+
+  it("are fetched with one request, one look at the manifest and one progress each", async () => {
+    const from = store();
+    const parts = counted(from.manifest.parts);
+    let told = 0;
+    const url = { url: from.url, headers: {}, expiresIn: 900_000 };
+    let got = 0;
+    await download({
+      manifest: { ...from.manifest, parts: parts.items as string[] },
+      sink: {
+        memory: () => null,
+        write: async (_, part) => {
+          got += part.length;
+        },
+      },
+      url,
+      issued: performance.now(),
+      refresh: async () => url,
+      transport,
+      storeOrigin: origin,
+      onProgress: () => told++,
+    });
+    expect([from.asked.length, parts.reads(), told, got]).toEqual([10_000, 10_000, 10_001, bytes.length]);
+    expect(from.most).toBeLessThanOrEqual(32);
+  });
+
+  it("are sent with one URL and one request each, signed in batches and never many ahead", async () => {
+    const to = store();
+    const calls: number[] = [];
+    let signed = 0;
+    let ahead = 0;
+    const sign = signFor(to, (parts) => {
+      calls.push(parts.length);
+      signed += parts.length;
+      ahead = Math.max(ahead, signed - to.asked.length);
+    });
+    const digested = await sendTo(to, { sign });
+    expect(digested.parts).toEqual(to.manifest.parts);
+    expect([to.asked.length, signed]).toEqual([10_000, 10_000]);
+    expect(calls.length).toBeLessThan(1_000);
+    expect(ahead).toBeLessThanOrEqual(128);
+    expect(to.most).toBeLessThanOrEqual(64);
+  });
+
+  it("of which the store has all but ten are compared, and ten are sent", async () => {
+    const to = store();
+    const stored = new Map(to.manifest.parts.map((part, i) => [i + 1, part] as const).filter(([i]) => i % 1000 !== 0));
+    const digested = await sendTo(to, { stored });
+    expect(digested.parts).toEqual(to.manifest.parts);
+    expect(to.asked).toHaveLength(10);
+  });
+
+  it("get new URLs when theirs are near their end, each part at most once more", async () => {
+    const to = store();
+    let signed = 0;
+    const sign = signFor(to, (parts) => {
+      signed += parts.length;
+    });
+    const shortly: UploadJob["sign"] = async (parts, signal) => ({ ...(await sign(parts, signal)), expiresIn: 40 });
+    await sendTo(to, { sign: shortly });
+    expect(to.asked).toHaveLength(10_000);
+    expect(signed).toBeLessThanOrEqual(20_000);
+  });
+});
