@@ -93,7 +93,18 @@ export function framingOf(method: string, { minor, status, fields }: Head): Fram
 }
 
 /** Whether the connection lives on after this answer. */
-export function keepsAlive({ minor, fields }: Head, framing: Framing): boolean {
-  const options = (fields.get("connection") ?? "").toLowerCase().split(/[ \t]*,[ \t]*/);
-  return framing !== "close" && minor === 1 && !options.includes("close");
+export function keepsAlive(head: Head, framing: Framing): boolean {
+  return framing !== "close" && head.minor === 1 && !saysClose(head);
+}
+
+/** Another answer must follow this one, so it can't bring a body or end the connection. @throws WireFault */
+export function checkInterim(head: Head): void {
+  const { status, fields } = head;
+  if (status === 101 || saysClose(head) || fields.has("content-length") || fields.has("transfer-encoding"))
+    throw garbage("an interim answer that is none");
+}
+
+function saysClose({ fields }: Head): boolean {
+  const options = (fields.get("connection") ?? "").toLowerCase().split(",");
+  return options.some((option) => option.trim() === "close");
 }

@@ -1,5 +1,5 @@
 import { garbage, WireFault } from "./fault.ts";
-import { bare, fieldOf, framingOf, type Head, HeadLines, keepsAlive, MAX_HEAD } from "./head.ts";
+import { bare, checkInterim, fieldOf, framingOf, type Head, HeadLines, keepsAlive, MAX_HEAD } from "./head.ts";
 import type { Scratch } from "./scratch.ts";
 
 /** A size, and extensions, which nobody sends. */
@@ -171,14 +171,15 @@ export class Reply {
     const head = this.#lines.add(line);
     if (!head) return;
     if (head.status >= 200) this.#begin(head);
-    else this.#wait(head.status);
+    else this.#wait(head);
   }
 
-  #wait(status: number): void {
-    if (status === 101 || ++this.#interim > MAX_INTERIM) throw garbage("an interim answer that nobody asked for");
+  #wait(head: Head): void {
+    checkInterim(head);
+    if (++this.#interim > MAX_INTERIM) throw garbage("nothing but interim answers");
     this.#lines = new HeadLines();
     this.#allowed = MAX_HEAD;
-    if (status === 100) this.#events.onContinue();
+    if (head.status === 100) this.#events.onContinue();
   }
 
   #begin(head: Head): void {
