@@ -1,13 +1,21 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import * as z from "zod/mini";
 import { WaybillError } from "./protocol/errors.ts";
+import { id32 } from "./protocol/wire.ts";
+
+const place = z.object({ seq: z.int().check(z.gte(0)), hash: id32 });
+const file = z.object({ seq: z.int().check(z.gte(0)), trail: z.optional(z.array(place)) });
+/** An event and the hash of its block. */
+export type Mark = z.infer<typeof place>;
+type File = z.infer<typeof file>;
 
 /** A reading position that outlives its process. The file appears whole or stays what it was. */
 export class Position {
   readonly #path: string;
-  #saved: number | null;
-  #wanted: number | null = null;
+  #saved: File | null;
+  #wanted: File | null = null;
   #saving: Promise<void> | null = null;
   #error: unknown = null;
 
@@ -24,22 +32,33 @@ export class Position {
       if (cause.code === "ENOENT") return null;
       throw unwritable(path, cause);
     });
-    return new Position(path, text === null ? null : readSeq(path, text));
+    return new Position(path, text === null ? null : readFileText(path, text));
   }
 
-  private constructor(path: string, saved: number | null) {
+  private constructor(path: string, saved: File | null) {
     this.#path = path;
     this.#saved = saved;
   }
 
-  /** Null when there was none. */
-  get seq(): number | null {
-    return this.#saved;
+  /**
+   * Null when there was none. A reorg may have put other events there since: then it is the newest event of those that were
+   * marked that still stands, and what follows is read again.
+   * @param stands Whether an event is where it was.
+   */
+  seq(stands: (mark: Mark) => boolean): number | null {
+    const { seq = null, trail } = this.#saved ?? {};
+    return trail ? (trail.find(stands)?.seq ?? 0) : seq;
   }
 
-  /** Writes soon; of many positions only the newest. */
-  save(seq: number): void {
-    this.#wanted = seq;
+  /**
+   * Writes soon; of many positions only the newest.
+   * @param mark Of an event; undefined when there is none.
+   */
+  save(seq: number, mark: (seq: number) => Mark | undefined): void {
+    const trail = steps(seq).flatMap((step) => mark(step) ?? []);
+    const last = this.#wanted ?? this.#saved;
+    if (last?.seq === seq && last.trail?.[0]?.hash === trail[0]?.hash && this.#error === null) return;
+    this.#wanted = { seq, trail };
     this.#saving ??= this.#saveAll().finally(() => {
       this.#saving = null;
     });
@@ -54,10 +73,10 @@ export class Position {
   }
 
   async #saveAll(): Promise<void> {
-    for (let seq = this.#wanted; seq !== this.#saved && seq !== null; seq = this.#wanted) {
+    for (let next = this.#wanted; next !== this.#saved && next !== null; next = this.#wanted) {
       try {
-        await replace(this.#path, JSON.stringify({ seq }));
-        this.#saved = seq;
+        await replace(this.#path, JSON.stringify(next));
+        this.#saved = next;
       } catch (cause) {
         this.#error = unwritable(this.#path, cause);
         return;
@@ -83,14 +102,19 @@ async function replace(path: string, text: string): Promise<void> {
   }
 }
 
-function readSeq(path: string, text: string): number {
+/** The event itself and some before it, ever farther apart: the deeper a reorg, the more is read again. */
+function steps(seq: number): number[] {
+  const found = [seq];
+  for (let back = 1; back < seq; back *= 2) found.push(seq - back);
+  return found;
+}
+
+function readFileText(path: string, text: string): File {
   try {
-    const { seq } = JSON.parse(text) as { seq?: unknown };
-    if (Number.isSafeInteger(seq) && Number(seq) >= 0) return Number(seq);
+    return file.parse(JSON.parse(text));
   } catch {
-    // said below
+    throw new WaybillError("USAGE", `${path} is no reading position. Remove it to start at the newest event.`);
   }
-  throw new WaybillError("USAGE", `${path} is no reading position. Remove it to start at the newest event.`);
 }
 
 function unwritable(path: string, cause: unknown): WaybillError {

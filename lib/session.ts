@@ -7,7 +7,7 @@ import { RelayCalls } from "./chain/relay.ts";
 import { Rpc } from "./chain/rpc.ts";
 import { Inbox } from "./inbox.ts";
 import { NewsDesk } from "./news.ts";
-import type { Position } from "./position.ts";
+import type { Mark, Position } from "./position.ts";
 import type { Deployment } from "./protocol/deployment.ts";
 import { WaybillError } from "./protocol/errors.ts";
 import { type Address, type Hex, toHex } from "./protocol/hex.ts";
@@ -22,7 +22,7 @@ import type { Transport } from "./transfer/http.ts";
 import { orAbort } from "./transfer/parts.ts";
 import { needFiles } from "./transfer/runtime.ts";
 import { transportOf } from "./transfer/transport.ts";
-import { limit } from "./waiting.ts";
+import { limit, pause } from "./waiting.ts";
 
 export interface SessionOptions {
   readonly task: Hex;
@@ -44,6 +44,9 @@ interface Node {
   readonly rpc: Rpc;
   readonly reader: ChainReader;
 }
+
+/** A chain without a block for so long makes them for transactions only. */
+const IDLE = { blocks: 2, leastMs: 2_000 };
 
 /** Everything that the calls of one member in one task share. */
 export class Session {
@@ -79,8 +82,8 @@ export class Session {
     const { task, signer, deployment, fetch } = options;
     this.transport = transport;
     this.#position = position;
-    this.#from = options.from ?? position?.seq ?? null;
-    this.news = new NewsDesk(() => position?.save(this.news.position(this.ledger.position.seq)));
+    this.#from = options.from ?? null;
+    this.news = new NewsDesk(() => position?.save(this.news.position(this.ledger.position.seq), this.#mark));
     this.task = task;
     this.signer = signer;
     this.deployment = deployment;
@@ -118,9 +121,31 @@ export class Session {
   async sync(signal?: AbortSignal): Promise<Head> {
     if (this.#first) await (signal ? orAbort(this.#first, signal) : this.#first);
     const { head, seq } = await this.follower.sync(signal);
-    this.news.begin(this.#from ?? seq);
+    if (!this.news.hasBegun) this.news.begin(this.#from ?? this.#position?.seq(this.#stands) ?? seq);
     await this.#position?.flush();
     return head;
+  }
+
+  readonly #mark = (seq: number): Mark | undefined => {
+    const hash = this.ledger.blockHash(seq);
+    return hash === null ? undefined : { seq, hash };
+  };
+
+  readonly #stands = ({ seq, hash }: Mark): boolean => this.ledger.blockHash(seq) === hash;
+
+  /**
+   * Chain time for a deadline that begins now, in seconds. Where blocks come for transactions only, the newest one may be
+   * hours old, and the next one will be of now: so a block that is too old by our own clock is given the time for another
+   * one, and if none comes, our clock has to do. That makes a deadline; whether it is over, blocks alone tell.
+   */
+  async now(signal?: AbortSignal): Promise<number> {
+    const { blockTime, maxBlockAge } = this.deployment;
+    const wall = (): number => Math.floor(Date.now() / 1000);
+    const head = this.follower.head ?? (await this.sync(signal));
+    if ((wall() - head.timestamp) * 1000 <= maxBlockAge) return head.timestamp;
+    await pause(Math.max(IDLE.leastMs, IDLE.blocks * blockTime), signal);
+    const next = await this.sync(signal);
+    return next.block > head.block ? next.timestamp : wall();
   }
 
   /** Our own place in the task. @throws WaybillError NOT_MEMBER, EXPELLED */

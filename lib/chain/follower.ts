@@ -341,7 +341,7 @@ export class Follower {
   }
 
   #checkAll(): void {
-    this.#fault = null;
+    if (!this.#draft) this.#fault = null;
     for (const wait of [...this.#waits]) wait.check();
   }
 

@@ -88,7 +88,8 @@ export class Node implements ChainView {
   async latest(task: Hex, at?: number): Promise<Cursor> {
     const found = await this.#view("latest", [task], at);
     const latest = { seq: Number(found?.seq ?? 0), block: Number(found?.blockNumber ?? 0) };
-    if (at !== undefined && latest.block > at) throw misnumbered(this.#options.chainId);
+    // A node may be in the middle of its next block; one that wouldn't tell its numbers counts otherwise.
+    if (at !== undefined && latest.block > at) throw this.#numbered ? lagging() : misnumbered(this.#options.chainId);
     return latest;
   }
 
