@@ -29,7 +29,7 @@ contract MessagesTest is World {
     function test_aMessageIsADuplicateLongAfterItsDeadlineAndItsSendersExpulsion() public {
         Message memory m = newMessage();
         relay(messageItem(m), Reason.OK);
-        expel(member(0));
+        expelOne(member(0));
         vm.warp(m.deadline + 1);
         relay(messageItem(m), Reason.DUPLICATE);
     }
@@ -43,7 +43,7 @@ contract MessagesTest is World {
 
     function test_aStrangersOrExpelledMembersMessageIsSkipped() public {
         Message memory m = newMessage();
-        expel(member(0));
+        expelOne(member(0));
         relay(messageItem(m), Reason.EXPELLED);
         m.sender = vm.addr(STRANGER);
         relay(messageItem(STRANGER, m), Reason.UNKNOWN_MEMBER);

@@ -65,7 +65,7 @@ contract NoticesTest is World {
 
     function test_aNoticeIsADuplicateLongAfterItsDeadlineAndItsSendersExpulsion() public {
         Notice memory n = noticed(2);
-        expel(member(0));
+        expelOne(member(0));
         vm.warp(n.deadline + 1);
         relay(noticeItem(n), Reason.DUPLICATE);
     }
@@ -79,7 +79,7 @@ contract NoticesTest is World {
 
     function test_anExpelledMembersNoticeIsSkipped() public {
         Notice memory n = newNotice(2);
-        expel(member(0));
+        expelOne(member(0));
         relaySkipped(noticeItem(n), Reason.EXPELLED, Words.id(n));
         assertUnknown(n);
     }
@@ -94,7 +94,7 @@ contract NoticesTest is World {
         Notice memory n = newNotice(2);
         n.sender = vm.addr(OWNER);
         relay(noticeItem(OWNER, n), Reason.UNKNOWN_MEMBER);
-        admit(vm.addr(OWNER));
+        admitOne(vm.addr(OWNER));
         relay(noticeItem(OWNER, n), Reason.OK);
     }
 
@@ -145,12 +145,12 @@ contract NoticesTest is World {
 
     function test_aBitThatNobodyHasYetIsUnknown() public {
         relay(noticeItem(newNotice(1 << 5)), Reason.UNKNOWN_RECIPIENT);
-        admit(member(5));
+        admitOne(member(5));
         relay(noticeItem(newNotice(1 << 5)), Reason.OK);
     }
 
     function test_anExpelledRecipientMayBeNamedButNotAnswer() public {
-        expel(member(1));
+        expelOne(member(1));
         Notice memory n = noticed(2);
         relay(receiptItem(keyOf(1), n, Outcome.VERIFIED), Reason.EXPELLED);
         assertState(n, 2, 0, false);

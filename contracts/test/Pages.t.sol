@@ -99,16 +99,16 @@ contract PagesTest is World {
     function test_aMemberThatMovedToAnotherPageIsStillKnownToHaveVerified() public {
         Notice memory n = _noticed(0, 6);
         relay(receiptItem(keyOf(1), n, 1), Reason.OK);
-        expel(member(1));
-        admit(member(1));
+        expelOne(member(1));
+        admitOne(member(1));
         relay(receiptItem(keyOf(1), n, 1), Reason.DUPLICATE);
         assertState(n, 4, 2, false);
     }
 
     function test_aMemberThatMovedToAnotherPageHasNoPartInItsOldOnes() public {
         Notice memory n = _noticed(0, 6);
-        expel(member(1));
-        admit(member(1));
+        expelOne(member(1));
+        admitOne(member(1));
         relay(receiptItem(keyOf(1), n, 1), Reason.UNKNOWN_NOTICE);
         assertState(n, 6, 0, false);
     }

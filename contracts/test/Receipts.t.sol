@@ -105,7 +105,7 @@ contract ReceiptsTest is World {
 
     function test_anExpelledRecipientCannotAnswer() public {
         Notice memory n = noticed(2);
-        expel(member(1));
+        expelOne(member(1));
         relay(receiptItem(keyOf(1), n, 1), Reason.EXPELLED);
         assertState(n, 2, 0, false);
     }
@@ -114,16 +114,16 @@ contract ReceiptsTest is World {
         Notice memory n = noticed(6);
         verified(1, n);
         relay(receiptItem(keyOf(2), n, Outcome.REFUSED), Reason.OK);
-        expel(member(1));
-        expel(member(2));
+        expelOne(member(1));
+        expelOne(member(2));
         relay(receiptItem(keyOf(1), n, 1), Reason.DUPLICATE);
         relay(receiptItem(keyOf(2), n, Outcome.REFUSED), Reason.DUPLICATE);
     }
 
     function test_aMemberThatWasAdmittedAgainCannotAnswerForItsOldBit() public {
         Notice memory n = noticed(2);
-        expel(member(1));
-        admit(member(1));
+        expelOne(member(1));
+        admitOne(member(1));
         relay(receiptItem(keyOf(1), n, 1), Reason.NOT_OUTSTANDING);
         assertState(n, 2, 0, false);
     }
@@ -132,8 +132,8 @@ contract ReceiptsTest is World {
         Notice memory n = noticed(2);
         verified(1, n);
         for (uint256 i; i < 16; ++i) {
-            expel(member(1));
-            admit(member(1));
+            expelOne(member(1));
+            admitOne(member(1));
             relay(receiptItem(keyOf(1), n, 1), Reason.DUPLICATE);
         }
     }
@@ -142,8 +142,8 @@ contract ReceiptsTest is World {
         Notice memory n = noticed(2);
         verified(1, n);
         for (uint256 i; i < 17; ++i) {
-            expel(member(1));
-            admit(member(1));
+            expelOne(member(1));
+            admitOne(member(1));
         }
         relay(receiptItem(keyOf(1), n, 1), Reason.NOT_OUTSTANDING);
         assertState(n, 0, 2, false);
@@ -233,7 +233,7 @@ contract ReceiptsTest is World {
         relay(receiptItem(keyOf(1), n, 1), block.timestamp > n.deadline ? Reason.EXPIRED : Reason.OK);
     }
 
-    function _id(Notice memory n, uint256 outcome, uint256 index) private pure returns (bytes32) {
+    function _id(Notice memory n, uint256 outcome, uint256 index) private view returns (bytes32) {
         return Words.id(Words.hashReceipt(n.task, Words.id(n), outcome), member(index));
     }
 }

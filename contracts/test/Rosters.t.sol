@@ -12,7 +12,7 @@ contract RostersTest is World {
             _assertMember(member(i), i, true);
         }
         (address owner, uint32 version, uint32 count) = waybill.roster(task);
-        vm.assertEq(owner, vm.addr(OWNER));
+        vm.assertEq(owner, addressOf(OWNER));
         vm.assertEq(abi.encode(version, count), abi.encode(1, 5));
     }
 
@@ -21,19 +21,19 @@ contract RostersTest is World {
         Item memory item = openItem("new", members);
         Vm.Log memory log = relay(item, Reason.OK);
         vm.assertEq(log.topics[0], IWaybill.Opened.selector);
-        vm.assertEq(log.topics[1], Words.task(vm.addr(OWNER), "new"));
-        vm.assertEq(log.data, abi.encode(1, 0, vm.addr(OWNER), bytes32("new"), members, item.signatures));
+        vm.assertEq(log.topics[1], Words.task(addressOf(OWNER), "new"));
+        vm.assertEq(log.data, abi.encode(1, 0, addressOf(OWNER), bytes32("new"), members, item.signatures));
     }
 
     function test_theSameOpenTwiceIsADuplicate() public {
         address[] memory members = accounts(0, 5);
-        bytes32 hash = Words.hashOpen(vm.addr(OWNER), SALT, members);
-        relaySkipped(openItem(SALT, members), Reason.DUPLICATE, Words.id(hash, vm.addr(OWNER)));
+        bytes32 hash = Words.hashOpen(addressOf(OWNER), SALT, members);
+        relaySkipped(openItem(SALT, members), Reason.DUPLICATE, Words.id(hash, addressOf(OWNER)));
     }
 
     function test_anOpenIsADuplicateAfterRosterChangesToo() public {
-        admit(member(7));
-        expel(member(1));
+        admitOne(member(7));
+        expelOne(member(1));
         relay(openItem(SALT, accounts(0, 5)), Reason.DUPLICATE);
     }
 
@@ -44,9 +44,9 @@ contract RostersTest is World {
 
     function test_anOpenThatTheOwnerDidNotSignIsSkipped() public {
         Item memory item = openItem("new", accounts(0, 2));
-        item.signatures = sign(STRANGER, Words.hashOpen(vm.addr(OWNER), "new", accounts(0, 2)));
+        item.signatures = sign(STRANGER, Words.hashOpen(addressOf(OWNER), "new", accounts(0, 2)));
         relay(item, Reason.BAD_SIGNATURE);
-        _assertVersion(Words.task(vm.addr(OWNER), "new"), 0, 0);
+        _assertVersion(Words.task(addressOf(OWNER), "new"), 0, 0);
     }
 
     function test_aRepeatedAccountInAnOpenGetsOneIndex() public {
@@ -112,8 +112,8 @@ contract RostersTest is World {
     }
 
     function test_anAccountAdmittedAgainGetsANewIndex() public {
-        expel(member(1));
-        admit(member(1));
+        expelOne(member(1));
+        admitOne(member(1));
         _assertMember(member(1), 5, true);
         Member[] memory all = waybill.members(task, 0, 10);
         vm.assertEq(all.length, 6);
@@ -135,9 +135,9 @@ contract RostersTest is World {
     }
 
     function test_aChangeOfAnOldVersionIsStaleAndOfALaterOneFuture() public {
-        expel(member(1));
+        expelOne(member(1));
         bytes32 hash = Words.hashChange(Kind.ADMIT, task, one(member(9)), 1);
-        relaySkipped(changeItem(Kind.ADMIT, one(member(9)), 1), Reason.STALE_ROSTER, Words.id(hash, vm.addr(OWNER)));
+        relaySkipped(changeItem(Kind.ADMIT, one(member(9)), 1), Reason.STALE_ROSTER, Words.id(hash, addressOf(OWNER)));
         relay(changeItem(Kind.ADMIT, one(member(9)), 3), Reason.FUTURE_ROSTER);
         relay(changeItem(Kind.ADMIT, one(member(9)), 2), Reason.OK);
     }
@@ -145,7 +145,7 @@ contract RostersTest is World {
     function test_anOldAdmitCannotUndoAnExpel() public {
         Item memory item = changeItem(Kind.ADMIT, one(member(9)), 1);
         relay(item, Reason.OK);
-        expel(member(9));
+        expelOne(member(9));
         relay(item, Reason.DUPLICATE);
         _assertMember(member(9), 5, false);
     }
@@ -170,7 +170,7 @@ contract RostersTest is World {
         _assertMember(member(3), 0, true);
         (,, bool known) = waybill.member(task, member(0));
         vm.assertFalse(known);
-        expel(member(3));
+        expelOne(member(3));
         task = first;
         _assertMember(member(3), 3, true);
     }

@@ -222,7 +222,7 @@ contract SignaturesTest is World {
         relay(walletItem(wallet, noticed(2), 1, ""), Reason.NOT_OUTSTANDING);
         vm.warp(n.deadline + 1);
         relay(walletItem(wallet, n, 1, ""), Reason.EXPIRED);
-        expel(wallet);
+        expelOne(wallet);
         relay(walletItem(wallet, n, 1, ""), Reason.EXPELLED);
         assertState(n, 1 << 5, 0, false);
     }
@@ -333,13 +333,13 @@ contract SignaturesTest is World {
     // Set-up
 
     function _member(address account) private returns (address) {
-        admit(account);
+        admitOne(account);
         return account;
     }
 
     /// @dev A member that is a wallet, at index 5, and a notice to it alone.
     function _asked(address wallet) private returns (address, Notice memory n) {
-        admit(wallet);
+        admitOne(wallet);
         n = noticed(1 << 5);
         return (wallet, n);
     }

@@ -33,7 +33,8 @@ interface Vm {
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
     function snapshotState() external returns (uint256 id);
-    function revertToState(uint256 id) external returns (bool);
+    function revertToStateAndDelete(uint256 id) external returns (bool);
+    function deleteStateSnapshot(uint256 id) external returns (bool);
     function record() external;
     function accesses(address target) external view returns (bytes32[] memory reads, bytes32[] memory writes);
     function load(address target, bytes32 slot) external view returns (bytes32);

@@ -71,7 +71,7 @@ contract WithdrawalsTest is World {
 
     function test_aSenderMayWithdrawAfterTheDeadlineAndItsExpulsion() public {
         Notice memory n = noticed(2);
-        expel(member(0));
+        expelOne(member(0));
         vm.warp(n.deadline + 365 days);
         relay(withdrawItem(n), Reason.OK);
         assertState(n, 0, 0, true);

@@ -17,9 +17,15 @@ abstract contract World {
     bytes32 internal domain;
     bytes32 internal task;
     uint256 private _count;
+    /// @dev Deriving an address costs more than everything else in most tests.
+    mapping(uint256 key => address) private _addresses;
 
     function setUp() public virtual {
         deploy();
+        for (uint256 i; i < 10; ++i) {
+            _addresses[keyOf(i)] = vm.addr(keyOf(i));
+        }
+        _addresses[OWNER] = vm.addr(OWNER);
         task = opened(SALT, accounts(0, 5));
     }
 
@@ -40,11 +46,16 @@ abstract contract World {
         return uint256(keccak256(abi.encode("member", index))) >> 1;
     }
 
-    function member(uint256 index) internal pure returns (address) {
-        return vm.addr(keyOf(index));
+    function addressOf(uint256 key) internal view returns (address account) {
+        account = _addresses[key];
+        if (account == address(0)) account = vm.addr(key);
     }
 
-    function accounts(uint256 from, uint256 count) internal pure returns (address[] memory list) {
+    function member(uint256 index) internal view returns (address) {
+        return addressOf(keyOf(index));
+    }
+
+    function accounts(uint256 from, uint256 count) internal view returns (address[] memory list) {
         list = new address[](count);
         for (uint256 i; i < count; ++i) {
             list[i] = member(from + i);
@@ -71,7 +82,7 @@ abstract contract World {
     }
 
     function openItem(bytes32 salt, address[] memory members) internal view returns (Item memory) {
-        address owner = vm.addr(OWNER);
+        address owner = addressOf(OWNER);
         return Item(
             Kind.OPEN,
             abi.encodePacked(abi.encode(owner, salt, 0x60, members.length), words(members)),
@@ -199,12 +210,15 @@ abstract contract World {
     /// that is called.)
     function assertNothingChanged(uint256 snapshot) internal {
         (, bytes32[] memory slots) = vm.accesses(address(waybill));
-        if (slots.length == 0) return;
+        if (slots.length == 0) {
+            vm.deleteStateSnapshot(snapshot);
+            return;
+        }
         bytes32[] memory written = new bytes32[](slots.length);
         for (uint256 i; i < slots.length; ++i) {
             written[i] = vm.load(address(waybill), slots[i]);
         }
-        vm.revertToState(snapshot);
+        vm.revertToStateAndDelete(snapshot);
         for (uint256 i; i < slots.length; ++i) {
             vm.assertEq(written[i], vm.load(address(waybill), slots[i]), "a skipped statement changes nothing");
         }
@@ -233,7 +247,7 @@ abstract contract World {
 
     function opened(bytes32 salt, address[] memory members) internal returns (bytes32) {
         relay(openItem(salt, members), Reason.OK);
-        return Words.task(vm.addr(OWNER), salt);
+        return Words.task(addressOf(OWNER), salt);
     }
 
     function noticed(uint256 recipients) internal returns (Notice memory n) {
@@ -245,11 +259,11 @@ abstract contract World {
         relay(receiptItem(keyOf(index), n, Outcome.VERIFIED), Reason.OK);
     }
 
-    function admit(address account) internal {
+    function admitOne(address account) internal {
         relay(changeItem(Kind.ADMIT, one(account), roster()), Reason.OK);
     }
 
-    function expel(address account) internal {
+    function expelOne(address account) internal {
         relay(changeItem(Kind.EXPEL, one(account), roster()), Reason.OK);
     }
 
