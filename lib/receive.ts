@@ -324,20 +324,22 @@ class Receiving {
   /** Whoever relays may say that it refuses a receipt, and relay it later all the same: nobody but the chain is asked. */
   async #untilStanding(delivery: Delivery): Promise<void> {
     const { ledger, follower } = this.#session;
-    const at = Math.max(...delivery.notices.map((id) => ledger.notice(id)!.notice.deadline));
-    await follower.until(() => this.#standing(delivery), { signal: this.#order.signal, at });
+    // A reorg may take a notice off the chain until it is mined again; its deadline stays.
+    const deadlines = new Map(delivery.notices.map((id) => [id, ledger.notice(id)?.notice.deadline ?? 0]));
+    const at = Math.max(...deadlines.values());
+    await follower.until(() => this.#standing(delivery, deadlines), { signal: this.#order.signal, at });
   }
 
   /** The chain alone decides: one answer stands, or none can any more. */
-  #standing(delivery: Delivery): true | undefined {
+  #standing(delivery: Delivery, deadlines: ReadonlyMap<Hex, number>): true | undefined {
     const { ledger, follower, account } = this.#session;
     if (delivery.notices.some((id) => this.#isVerified(id))) return true;
     const carried = this.#carried(delivery);
     if (!ledger.member(account)?.active) throw expelled(carried);
     const open = delivery.notices.filter((id) => {
-      const record = ledger.notice(id)!;
-      const over = follower.head !== null && follower.head.timestamp > record.notice.deadline;
-      return record.recipients.get(account)?.state === "outstanding" && !over;
+      const over = follower.head !== null && follower.head.timestamp > deadlines.get(id)!;
+      const record = ledger.notice(id);
+      return (!record || record.recipients.get(account)?.state === "outstanding") && !over;
     });
     if (open.length > 0) return undefined;
     throw late(carried);
