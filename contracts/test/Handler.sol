@@ -77,7 +77,7 @@ contract Handler is World {
     // What the fuzzer calls
 
     function passTime(uint256 seconds_, uint8 blocks) external {
-        vm.warp(block.timestamp + (seconds_ % 8 == 0 ? seconds_ % 3 days : seconds_ % 600));
+        vm.warp(block.timestamp + (seconds_ % 16 == 0 ? seconds_ % 1 days : seconds_ % 200));
         vm.roll(block.number + blocks % 5);
     }
 
@@ -86,7 +86,7 @@ contract Handler is World {
     }
 
     function expel(uint256 book, uint256 mask, uint256 seed) external {
-        _change(book % 2, Kind.EXPEL, mask & (mask >> 10 | ~uint256(1023)), seed); // fewer than are admitted
+        if ((seed >> 128) % 3 == 0) _change(book % 2, Kind.EXPEL, mask, seed); // more are admitted than expelled
     }
 
     function notice(uint256 book, uint256 who, uint256 recipients, uint256 seed) external {
@@ -129,6 +129,7 @@ contract Handler is World {
         bool any;
         for (uint256 i; i < length; ++i) {
             uint256 actor = (who >> (8 * i)) % KEYS;
+            if (i % 2 == 0) actor = _asked(sheet, actor, KEYS);
             signatures = bytes.concat(signatures, sign(_keys[actor], hash));
             expected[i] = _answer(book, sheet, actors[actor], outcome, Words.id(hash, actors[actor]));
             any = any || expected[i] == Reason.OK;
@@ -141,7 +142,7 @@ contract Handler is World {
         if (sheets.length == 0) return;
         sheet = _recent(sheet);
         uint256 book = sheets[sheet].book;
-        uint256 actor = seed % 4 == 0 ? who % ACTORS : KEYS + who % 2;
+        uint256 actor = seed % 4 == 0 ? who % ACTORS : _asked(sheet, KEYS + who % 2, ACTORS);
         uint256 signer = seed % 5 == 0 ? (seed >> 8) % ACTORS : actor;
         uint8 outcome = _outcome(seed >> 16);
         bytes32 id = Words.id(sheets[sheet].notice);
@@ -376,6 +377,16 @@ contract Handler is World {
         assembly {
             mstore(list, length)
         }
+    }
+
+    /// @dev The first actor from this one on whose answer is outstanding, or this one.
+    function _asked(uint256 sheet, uint256 actor, uint256 limit) private view returns (uint256) {
+        Sheet storage n = sheets[sheet];
+        for (uint256 i = actor; i < limit; ++i) {
+            Standing storage s = standings[n.book][actors[i]];
+            if (s.active && s.index / PAGE == n.notice.page && n.outstanding >> (s.index % PAGE) & 1 != 0) return i;
+        }
+        return actor;
     }
 
     /// @dev Mostly one of the newest, which still live.
