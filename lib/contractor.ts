@@ -225,9 +225,9 @@ export class TaskContractor {
     const name = encodeKind(options.kind);
     const targets = options.targets && accountsOf(options.targets, "targets");
     const session = await this.#start();
-    const head = await session.sync(options.signal);
+    await session.sync(options.signal);
     session.me();
-    const deadline = head.timestamp + MESSAGE_LIFE;
+    const deadline = await session.deadlineIn(MESSAGE_LIFE, options.signal);
     const common = { kind: "message", task: this.task, sender: session.account, name, payload, deadline } as const;
     const messages = audiences(session, targets).map((audience): Message => {
       return { ...common, ...audience, salt: toHex(randomBytes(32)) };

@@ -183,7 +183,8 @@ class Sending {
       ...this.#records().map((record) => record.notice.deadline),
       ...stored.notices.map(({ notice }) => notice.deadline),
     ]);
-    let deadline = Math.max(stored.head.timestamp, this.#session.follower.head?.timestamp ?? 0) + seconds;
+    const ahead = await this.#session.deadlineIn(seconds, this.#order.signal);
+    let deadline = Math.max(stored.head.timestamp + seconds, ahead);
     for (let tries = 1; ; tries++) {
       while (taken.has(deadline)) deadline += 1;
       taken.add(deadline);

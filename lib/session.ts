@@ -11,6 +11,7 @@ import type { Mark, Position } from "./position.ts";
 import type { Deployment } from "./protocol/deployment.ts";
 import { WaybillError } from "./protocol/errors.ts";
 import { type Address, type Hex, toHex } from "./protocol/hex.ts";
+import { MAX_DEADLINE_AHEAD } from "./protocol/limits.ts";
 import { curable } from "./protocol/reasons.ts";
 import { encodeItem, type Signed, signStatement } from "./protocol/statements.ts";
 import type { Head } from "./protocol/wire.ts";
@@ -47,6 +48,9 @@ interface Node {
 
 /** A chain without a block for so long makes them for transactions only. */
 const IDLE = { blocks: 2, leastMs: 2_000 };
+
+/** Seconds ahead, an hour less than the contract allows: a deadline that is taken is raised, and a node may be behind. */
+const FURTHEST: number = MAX_DEADLINE_AHEAD - 3_600;
 
 /** Everything that the calls of one member in one task share. */
 export class Session {
@@ -133,15 +137,20 @@ export class Session {
 
   readonly #stands = ({ seq, hash }: Mark): boolean => this.ledger.blockHash(seq) === hash;
 
+  /** A deadline so many seconds from now, in chain time, and no further ahead of it than the contract allows. */
+  async deadlineIn(seconds: number, signal?: AbortSignal): Promise<number> {
+    const head = this.follower.head ?? (await this.sync(signal));
+    return Math.min((await this.#now(head, signal)) + seconds, head.timestamp + FURTHEST);
+  }
+
   /**
-   * Chain time for a deadline that begins now, in seconds. Where blocks come for transactions only, the newest one may be
-   * hours old, and the next one will be of now: so a block that is too old by our own clock is given the time for another
-   * one, and if none comes, our clock has to do. That makes a deadline; whether it is over, blocks alone tell.
+   * Where blocks come for transactions only, the newest one may be hours old, and the next one will be of now: so one that
+   * is too old by our own clock is given the time for another, and if none comes, our clock has to do. That makes a deadline;
+   * whether it is over, blocks alone tell.
    */
-  async now(signal?: AbortSignal): Promise<number> {
+  async #now(head: Head, signal: AbortSignal | undefined): Promise<number> {
     const { blockTime, maxBlockAge } = this.deployment;
     const wall = (): number => Math.floor(Date.now() / 1000);
-    const head = this.follower.head ?? (await this.sync(signal));
     if ((wall() - head.timestamp) * 1000 <= maxBlockAge) return head.timestamp;
     await pause(Math.max(IDLE.leastMs, IDLE.blocks * blockTime), signal);
     const next = await this.sync(signal);

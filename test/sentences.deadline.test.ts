@@ -237,7 +237,11 @@ describe("on a chain that makes blocks for transactions only", () => {
     return all.process(index, { ...options, deployment: { ...deployment, ...own, maxBlockAge: 6_000 } });
   };
 
-  it.each([...readings, ["paying for itself", { relay: "self" } as const]])(
+  const ways: readonly (readonly [name: string, how: { readonly ownNode?: boolean; readonly relay?: "self" }])[] = [
+    ...readings,
+    ["paying for itself", { relay: "self" }],
+  ];
+  it.each(ways)(
     "the waiting sender takes its notice back when nobody answered, and that makes the block by which it is null: %s",
     async (_name, how) => {
       const all = await still.cast(2);
@@ -255,6 +259,19 @@ describe("on a chain that makes blocks for transactions only", () => {
       expect(await process.contractor.status(id)).toMatchObject({ withdrawn: true, recipients: [{ outcome: null }] });
     },
   );
+
+  it("a deadline begins now, however long ago the newest block was made", async () => {
+    const all = await still.cast(2);
+    const [alice, bob] = all.accounts as [string, string];
+    const { tag, dataStream } = parcel();
+    const idle = async () => Date.now() / 1000 - (await still.block()).timestamp;
+    while ((await idle()) < 11) await new Promise((resolve) => setTimeout(resolve, 500));
+    const [sent] = await Promise.all([
+      impatient(all, 0).channel.sendStream({ target: bob, dataStream, tag, timeout: 10_000 }),
+      impatient(all, 1).channel.receiveStream({ source: alice, tag }),
+    ]);
+    expect(sent).toBe(bob);
+  });
 
   it("a sender that only joined a notice doesn't take it back: without a block nobody is late", async () => {
     const all = await still.cast(2);

@@ -13,6 +13,7 @@ import {
   readings,
   rejection,
   Scene,
+  signpost,
   standing,
   watching,
 } from "./support/members.ts";
@@ -96,6 +97,59 @@ it.concurrent.each(readings)("a server that misreports the time: %s", async (_na
     // Over HTTPS alone it ends the wait too early; that somebody has verified it can't make up.
     expect(await sent).toBeNull();
   }
+});
+
+/**
+ * A server that says of every statement that it is refused, and passes what is posted to `path` on only when it has said
+ * so twice; or never.
+ */
+function slandering(path: RegExp, passOn = true): typeof fetch {
+  const { reach, reached } = signpost();
+  let lies = 0;
+  return async (input, init) => {
+    const { pathname } = new URL(String(input));
+    if (/\/statements\/0x\w+$/.test(pathname)) {
+      lies += 1;
+      if (lies === 2) reach();
+      return new Response(JSON.stringify({ state: "refused", reason: "BAD_SIGNATURE" }));
+    }
+    if (!path.test(pathname)) return fetch(input, init);
+    if (passOn) void reached.then(() => fetch(input, init));
+    return new Response(JSON.stringify({ statement: `0x${"0".repeat(64)}` }), { status: 202 });
+  };
+}
+
+it("over HTTPS alone a server can say that a message or roster change is refused; an RPC node of one's own closes that", async () => {
+  const cast = await scene.cast(1);
+  const owner = (path: RegExp, ownNode: boolean) => cast.process(0, { fetch: slandering(path), ownNode }).contractor;
+  const slandered = coded("REFUSED_STATEMENT", { reason: "BAD_SIGNATURE" });
+  const post = (ownNode: boolean) => owner(/messages$/, ownNode).post({ kind: "hello", body: 1 });
+  const newcomer = Wallet.createRandom().address;
+  const [posted] = await Promise.all([post(true), owner(/roster$/, true).admit([newcomer])]);
+  expect(posted).toHaveLength(1);
+  const lies = [post(false), owner(/roster$/, false).expel([newcomer])].map(rejection);
+  expect(await Promise.all(lies)).toEqual([slandered, slandered]);
+});
+
+it("with an RPC node of one's own a withdrawal isn't given up because a server says that it is refused", async () => {
+  const cast = await scene.cast(2);
+  const sender = cast.process(0, { fetch: slandering(/withdrawals$/), ownNode: true });
+  const end = new AbortController();
+  const { onNotice, notice } = noticed();
+  const target = cast.accounts[1]!;
+  const sent = rejection(sender.channel.sendStream({ target, ...parcel(), onNotice, signal: end.signal }));
+  await standing(sender, (await notice).notice);
+  end.abort();
+  expect(await sent).toEqual(coded("ABORTED"));
+  expect((await sender.contractor.status((await notice).notice)).withdrawn).toBe(true);
+});
+
+it("what the contract refuses indeed is refused at once, and with the contract's own reason", async () => {
+  const cast = await scene.cast(2);
+  const member = cast.process(1, { fetch: slandering(/messages$/, false), ownNode: true });
+  const posting = rejection(member.contractor.post({ kind: "hello", body: 1 }));
+  await cast.process(0).contractor.expel([member.account]);
+  expect(await posting).toEqual(coded("REFUSED_STATEMENT", { reason: "EXPELLED" }));
 });
 
 /** A contract wallet whose owner's key the test holds. */
