@@ -28,7 +28,6 @@ import {
   statementAnswer,
   statementStateAnswer,
   storedPartsAnswer,
-  taskAnswer,
   wireText,
 } from "./protocol/wire.ts";
 import { pause } from "./waiting.ts";
@@ -54,7 +53,6 @@ export type BeginAnswer = z.infer<typeof beginAnswer>;
 export type FinishAnswer = z.infer<typeof finishAnswer>;
 export type DownloadAnswer = z.infer<typeof downloadAnswer>;
 export type EventsAnswer = z.infer<typeof eventsAnswer>;
-export type TaskAnswer = z.infer<typeof taskAnswer>;
 export type StatementState = z.infer<typeof statementStateAnswer>;
 export type PartsAnswer = z.infer<typeof partsAnswer>;
 export type StoredParts = z.infer<typeof storedPartsAnswer>["parts"];
@@ -118,10 +116,6 @@ export class Api {
   changeRoster({ statement, signature }: Signed<RosterChange>): Promise<{ statement: Hex }> {
     const { kind, task, members, roster } = statement;
     return this.#call(post(`/v1/tasks/${task}/roster`, { kind, members, roster, signature }, statementAnswer));
-  }
-
-  task(task: Hex, signal?: AbortSignal): Promise<TaskAnswer> {
-    return this.#call(get(`/v1/tasks/${task}`, taskAnswer, { signal }));
   }
 
   /** The newest event, and where the chain stands. */

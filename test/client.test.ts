@@ -135,7 +135,7 @@ describe("the signed client", () => {
   it("ends with its caller's signal, during a request and between tries", async () => {
     const end = new AbortController();
     const { api } = apiWith(() => problem("UNAVAILABLE", 503, {}, { "retry-after": "10" }));
-    const call = api.task(task, end.signal);
+    const call = api.newest(task, end.signal);
     end.abort(new Error("enough"));
     await expect(call).rejects.toThrow("enough");
   });
