@@ -42,6 +42,8 @@ interface Row {
   readonly settled: number;
   /** To the bucket, per statement. */
   readonly requestsEach: number;
+  /** Milliseconds of the publisher's CPU time per statement. */
+  readonly cpuEach: number;
   readonly target: string;
 }
 
@@ -74,42 +76,27 @@ async function runs(bed: Bed, party: Party, mining: Mining, kind: Kind, size: nu
     const load = await party.load(kind, size);
     await bed.mine(mining);
     process.stderr.write(`${mining} ${kind} ${size}: run ${i + 1} of ${count}\n`);
-    const publisher = await bed.hire(mining);
-    try {
-      found.push(await run(bed, publisher, load));
-    } finally {
-      await publisher.leave();
-    }
+    found.push(await run(bed, await bed.hire(mining), load));
   }
   return found;
 }
 
 function rowOf(blocks: Mining, kind: Kind, outstanding: number, found: readonly Run[]): Row {
   const of = (figure: (run: Run) => number): number => Math.round(quantile(found.map(figure), 0.5));
+  const tenths = (figure: (run: Run) => number): number => of((one) => 10 * figure(one)) / 10;
   return {
     blocks,
     kind,
     outstanding,
-    perSecond:
-      Math.round(
-        quantile(
-          found.map(({ took }) => outstanding / (took / 1_000)),
-          0.5,
-        ) * 10,
-      ) / 10,
+    perSecond: tenths(({ took }) => outstanding / (took / 1_000)),
     gasEach: of(({ gas }) => gas / outstanding),
     p50: of(({ latencies }) => quantile(latencies, 0.5)),
     p95: of(({ latencies }) => quantile(latencies, 0.95)),
     transactions: of(({ transactions }) => transactions),
     inBlocks: of((one) => one.blocks),
     settled: of(({ settled }) => settled),
-    requestsEach:
-      Math.round(
-        quantile(
-          found.map(({ requests }) => requests / outstanding),
-          0.5,
-        ) * 10,
-      ) / 10,
+    requestsEach: tenths(({ requests }) => requests / outstanding),
+    cpuEach: tenths(({ cpu }) => cpu / outstanding),
     target: blocks === 2 ? (TARGETS[kind] ?? "") : "",
   };
 }
@@ -119,36 +106,27 @@ function quantile(values: readonly number[], q: number): number {
   return sorted[Math.ceil(q * sorted.length) - 1]!;
 }
 
+const columns: readonly (readonly [head: string, cell: (row: Row) => string | number])[] = [
+  ["blocks", ({ blocks }) => (blocks === "instant" ? blocks : `${blocks} s`)],
+  ["kind", ({ kind }) => kind],
+  ["outstanding", ({ outstanding }) => outstanding],
+  ["per s", ({ perSecond }) => perSecond],
+  ["gas each", ({ gasEach }) => gasEach],
+  ["p50 ms", ({ p50 }) => p50],
+  ["p95 ms", ({ p95 }) => p95],
+  ["txs", ({ transactions }) => transactions],
+  ["in blocks", ({ inBlocks }) => inBlocks],
+  ["settled ms", ({ settled }) => settled],
+  ["S3 each", ({ requestsEach }) => requestsEach],
+  ["CPU ms each", ({ cpuEach }) => cpuEach],
+  ["target per s", ({ target }) => target],
+];
+
 function describe(rows: readonly Row[]): string {
-  const heads = [
-    "blocks",
-    "kind",
-    "outstanding",
-    "per s",
-    "gas each",
-    "p50 ms",
-    "p95 ms",
-    "txs",
-    "in blocks",
-    "settled ms",
-    "S3 each",
-    "target per s",
-  ];
-  const cells = rows.map((row) => [
-    row.blocks === "instant" ? "instant" : `${row.blocks} s`,
-    row.kind,
-    row.outstanding,
-    row.perSecond,
-    row.gasEach,
-    row.p50,
-    row.p95,
-    row.transactions,
-    row.inBlocks,
-    row.settled,
-    row.requestsEach,
-    row.target,
-  ]);
-  return tableOf(heads, cells);
+  return tableOf(
+    columns.map(([head]) => head),
+    rows.map((row) => columns.map(([, cell]) => cell(row))),
+  );
 }
 
 function choose(): Choice & { readonly json: boolean; readonly help: boolean } {

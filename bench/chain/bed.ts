@@ -1,15 +1,12 @@
 import { HDNodeWallet, JsonRpcProvider, Wallet } from "ethers";
-import { runPublisher } from "../../functions/loop.ts";
 import { Outbox } from "../../functions/outbox.ts";
-import { Publisher } from "../../functions/publisher.ts";
-import { keyRelayer } from "../../functions/relay.ts";
 import { Store } from "../../functions/store.ts";
-import { DoorBell } from "../../functions/wake.ts";
 import { waybill } from "../../lib/chain/events.ts";
 import type { Domain, Item } from "../../lib/protocol/statements.ts";
 import { type Anvil, startAnvil } from "../../local/anvil.ts";
 import { deployContract } from "../../local/contract.ts";
 import { type Bucket, startBucket } from "./bucket.ts";
+import { type Hired, hire } from "./hired.ts";
 
 /** How the chain makes blocks: one per transaction, or one every so many seconds. */
 export type Mining = "instant" | number;
@@ -95,40 +92,11 @@ export class Bed {
     }
   }
 
-  /** A publisher that has found the outbox empty once, so that its connections stand. */
-  async hire(mining: Mining): Promise<Hired> {
-    const log = (line: string): void => void process.stderr.write(`${line}\n`);
-    const publisher = new Publisher({
-      ...this.domain,
-      store: this.#store,
-      rpc: this.#anvil.url,
-      confirmations: 0,
-      blockTime: mining === "instant" ? 100 : mining * 1_000,
-      relayer: keyRelayer(this.#anvil.accounts[1]!.privateKey),
-      fees: { kind: "market", maxFeePerGas: 10n ** 12n },
-      log,
-    });
-    await publisher.step();
-    const bell = new DoorBell();
-    const ending = new AbortController();
-    let loop: Promise<void> | undefined;
-    return {
-      ring: () => {
-        loop ??= runPublisher(publisher, { signal: ending.signal, bell, log });
-      },
-      leave: async () => {
-        ending.abort();
-        await loop;
-        publisher.close();
-      },
-    };
+  hire(mining: Mining): Promise<Hired> {
+    const blockTime = mining === "instant" ? 100 : mining * 1_000;
+    const { config: store } = this.bucket;
+    return hire({ ...this.domain, store, rpc: this.#anvil.url, blockTime, key: this.#anvil.accounts[1]!.privateKey });
   }
-}
-
-/** A publisher's loop, as `waybill local` runs it, from the ring of its bell to its end. */
-export interface Hired {
-  ring(): void;
-  leave(): Promise<void>;
 }
 
 /** Keys that nobody else has, the same in every run. */

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { waybill } from "../../lib/chain/events.ts";
 import type { Signed } from "../../lib/protocol/statements.ts";
-import type { Bed, Hired } from "./bed.ts";
+import type { Bed } from "./bed.ts";
+import type { Hired } from "./hired.ts";
 
 /** What one load took. */
 export interface Run {
@@ -17,6 +18,8 @@ export interface Run {
   readonly settled: number;
   /** To the bucket, without those of the posts. */
   readonly requests: number;
+  /** Milliseconds of CPU time of the publisher. */
+  readonly cpu: number;
 }
 
 /** Posts that are made at the same time. */
@@ -25,7 +28,7 @@ const LOOK_EVERY_MS = 10;
 /** Beyond this the publisher stands still, which is a bug and no figure. */
 const GIVE_UP_MS = 120_000;
 
-/** Puts a load into the outbox, rings the bell, and watches the chain's raw logs. */
+/** Puts a load into the outbox, rings a publisher's bell, and watches the chain's raw logs. */
 export async function run(bed: Bed, publisher: Hired, load: readonly Signed[]): Promise<Run> {
   const before = await bed.provider.getBlockNumber();
   for (let i = 0; i < load.length; i += POSTS_AT_ONCE)
@@ -42,8 +45,9 @@ export async function run(bed: Bed, publisher: Hired, load: readonly Signed[]): 
   for (; await bed.isPending(); probes++) await pause(begin);
   const settled = performance.now() - begin;
   const requests = (await bed.bucket.requests()) - probes;
+  const cpu = await publisher.leave();
   const latencies = [...watch.seen.values()].sort((a, b) => a - b);
-  return { took: latencies.at(-1)!, latencies, settled, requests, ...(await watch.costs()) };
+  return { took: latencies.at(-1)!, latencies, settled, requests, cpu, ...(await watch.costs()) };
 }
 
 async function pause(begin: number): Promise<void> {
