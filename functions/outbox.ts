@@ -36,6 +36,13 @@ export interface Entry {
 const MAX_PENDING = 10_000;
 /** Entries that are read at the same time. */
 const READ_AT_ONCE = 50;
+/**
+ * How long a refusal is remembered for an entry that was posted in the same moment. A request ends after seconds, and no
+ * store takes one that is 15 minutes old.
+ */
+const REMEMBERED_MS = 60 * 60_000;
+/** Refusals in that time that one look takes in. */
+const MAX_REMEMBERED = 10_000;
 /** A key's signature has 65 bytes, a wallet's any number: this is far above what multisigs need. */
 const MAX_SIGNATURE = 8192;
 
@@ -79,6 +86,7 @@ export class Outbox {
   readonly #store: OutboxStore;
   readonly #pending: string;
   readonly #settled: string;
+  readonly #refused: string;
   readonly #bell: Bell;
   readonly #now: () => number;
   /** Entries never change under their key. */
@@ -88,15 +96,17 @@ export class Outbox {
     this.#store = store;
     this.#pending = `outbox/${domain.chainId}/${domain.contract}/`;
     this.#settled = `settled/${domain.chainId}/${domain.contract}/`;
+    this.#refused = `refused/${domain.chainId}/${domain.contract}/`;
     this.#bell = options.bell ?? (async () => {});
     this.#now = options.now ?? Date.now;
   }
 
-  /** Puts a statement on its way and answers its id. Posting it again changes nothing. */
+  /** Puts a statement on its way and answers its id. Posting it again changes nothing; what is settled stays so. */
   async post(signed: Signed): Promise<Hex> {
     const id = statementId(signed.statement, signed.author);
+    if (await this.#settlement(id)) return id;
     // The rank keeps an Open before the Notice that was posted in the same millisecond.
-    const key = `${String(this.#now()).padStart(13, "0")}-${itemKinds[signed.statement.kind]}-${id}.json`;
+    const key = `${time(this.#now())}-${itemKinds[signed.statement.kind]}-${id}.json`;
     await this.#store.putJson(this.#pending + key, toJson(signed));
     await this.#bell().catch(() => undefined); // the schedule looks into the outbox too
     return id;
@@ -115,16 +125,19 @@ export class Outbox {
   }
 
   /**
-   * The waiting statements in the order of their arrival, each once. Clears away entries that have been settled before
-   * (a crash after settling, or a repeated post), and refuses those that can't be read.
+   * The waiting statements in the order of their arrival, each once. Clears away those that have been refused before (a
+   * crash after that, or a repeated post in the same moment), and refuses those that can't be read.
+   *
+   * Others that have been settled may be among them: the contract counts none twice, and says so in a simulation.
    */
   async pending(): Promise<Entry[]> {
     const listed = await this.#store.list(this.#pending, { limit: MAX_PENDING });
+    const refused = await this.#refusedLately(); // after the entries, so that none of theirs is missed
     const known = this.#read;
     this.#read = new Map();
     const entries = new Map<Hex, Entry>();
     for (let i = 0; i < listed.length; i += READ_AT_ONCE) {
-      const page = listed.slice(i, i + READ_AT_ONCE).map(({ key }) => known.get(key) ?? this.#entry(key));
+      const page = listed.slice(i, i + READ_AT_ONCE).map(({ key }) => this.#entry(key, known, refused));
       for (const entry of await Promise.all(page)) {
         if (!entry) continue;
         for (const key of entry.keys) this.#read.set(key, entry);
@@ -143,22 +156,33 @@ export class Outbox {
       ...(signed && { task: taskOf(signed.statement), author: signed.author }),
     };
     await this.#store.putJson(`${this.#settled}${entry.id}.json`, settled, { ifNoneMatch: true });
+    if (settlement.state === "refused")
+      await this.#store.putJson(`${this.#refused}${time(this.#now())}-${entry.id}.json`, {});
     await Promise.all(entry.keys.map((key) => this.#store.delete(key)));
   }
 
-  async #entry(key: string): Promise<Entry | null> {
+  async #refusedLately(): Promise<Set<Hex>> {
+    const startAfter = `${this.#refused}${time(this.#now() - REMEMBERED_MS)}`;
+    const listed = await this.#store.list(this.#refused, { startAfter, limit: MAX_REMEMBERED });
+    return new Set(listed.map(({ key }) => key.slice(-71, -5) as Hex));
+  }
+
+  async #entry(key: string, known: ReadonlyMap<string, Entry>, refused: ReadonlySet<Hex>): Promise<Entry | null> {
     const name = /^([0-9]{13})-[0-9]-(0x[0-9a-f]{64})\.json$/.exec(key.slice(this.#pending.length));
     if (!name) return null; // not ours
     const id = name[2] as Hex;
-    const [found, settlement] = await Promise.all([this.#store.getJson(key), this.#settlement(id)]);
-    if (!found) return null; // another worker was faster
-    if (settlement) {
+    if (refused.has(id)) {
       await this.#store.delete(key);
       return null;
     }
+    return known.get(key) ?? this.#readEntry(key, id, Number(name[1]));
+  }
+
+  async #readEntry(key: string, id: Hex, arrival: number): Promise<Entry | null> {
+    const found = await this.#store.getJson(key);
+    if (!found) return null; // another worker was faster
     const signed = fromJson(found.value);
-    if (signed && statementId(signed.statement, signed.author) === id)
-      return { id, keys: [key], arrival: Number(name[1]), signed };
+    if (signed && statementId(signed.statement, signed.author) === id) return { id, keys: [key], arrival, signed };
     await this.settle({ id, keys: [key] }, { state: "refused", reason: "MALFORMED" });
     return null;
   }
@@ -171,6 +195,9 @@ export class Outbox {
     return parsed.data as Settled;
   }
 }
+
+/** So that the order of keys is the order of times. */
+const time = (ms: number): string => String(Math.max(0, ms)).padStart(13, "0");
 
 function stateOf(settled: Settled | null): StatementState {
   if (settled === null) return { state: "pending" };

@@ -43,7 +43,7 @@ const CLAIMS_BACK = 32;
 /** Transactions that may be on their way at the same time: a few blocks full, and no more than nodes keep of one account. */
 const MAX_UNMINED = 8;
 /** Settled at the same time; each is two requests to the bucket. */
-const SETTLE_AT_ONCE = 32;
+const SETTLE_AT_ONCE = 64;
 /** Statements per simulation at the final block. */
 const JUDGED_AT_ONCE = 100;
 
@@ -68,8 +68,10 @@ export class Turn {
   readonly #others: readonly Viewpoint[];
   #scene: Scene;
   #book: Book;
-  /** What isn't settled yet. */
-  #waiting: Map<Hex, Entry>;
+  /** Whose end isn't known yet. */
+  readonly #waiting: Map<Hex, Entry>;
+  /** Whose end is known, and not written down. */
+  readonly #ended = new Map<Entry, Settlement>();
   /** Somebody else wrote what we wanted to write: what we know is old. */
   #overtaken = false;
 
@@ -102,25 +104,28 @@ export class Turn {
     await this.#replace();
     const skips = await this.#fill(failures);
     await this.#closeGap();
-    await this.#judge(skips, failures);
     await this.#broadcast();
+    // While the chain is at it, there is time for the bucket.
+    await this.#settle();
+    await this.#judge(skips, failures);
+    await this.#settle();
     const mined = await this.#mined(signal);
     if (mined) {
       this.#scene = await this.#node.look();
       await this.#moveOut();
+      await this.#settle();
     }
     return { pending: this.#waiting.size, moved: mined || this.#waiting.size < before };
   }
 
   // ---- what is final
 
-  /** Settles what is final; answers what failed although its nonce is used up. */
+  /** Finds what is final; answers what failed although its nonce is used up. */
   async #moveOut(): Promise<Failures> {
     const failures = new Failures();
-    const settled = new Map<Entry, Settlement>();
     for (const { id, reason } of this.#book.refusals) {
       const entry = this.#waiting.get(id); // whoever refused it died, or is about to settle it
-      if (entry) settled.set(entry, { state: "refused", reason });
+      if (entry) this.#end(entry, { state: "refused", reason });
     }
     const lines = this.#book.lines(0, this.#scene.final).filter((line) => this.#carriedBy(line).length > 0);
     const found = await Promise.all(lines.map((line) => this.#minedOf(line)));
@@ -130,13 +135,18 @@ export class Turn {
       const { transaction, block, logs } = mined;
       const carried = this.#carriedBy(line);
       const proven = new Set(provenBy(logs, carried));
-      for (const entry of proven) settled.set(entry, { state: "settled", transaction, block });
+      for (const entry of proven) this.#end(entry, { state: "settled", transaction, block });
       const skipped = skippedIn(logs);
       for (const entry of carried)
         if (!proven.has(entry)) failures.add(entry.id, line.attempts.at(-1)!.time, skipped.get(entry.id) ?? null);
     }
-    await this.#settle(settled);
     return failures;
+  }
+
+  /** It is no longer waiting; what became of it is written down soon. */
+  #end(entry: Entry, settlement: Settlement): void {
+    this.#waiting.delete(entry.id);
+    this.#ended.set(entry, settlement);
   }
 
   #carriedBy({ attempts }: Line): Entry[] {
@@ -151,12 +161,12 @@ export class Turn {
     return nth < 0 ? null : { ...all[nth]!, transaction: attempts[nth]!.transaction };
   }
 
-  async #settle(settled: ReadonlyMap<Entry, Settlement>): Promise<void> {
-    const all = [...settled];
+  async #settle(): Promise<void> {
+    const all = [...this.#ended];
     for (let i = 0; i < all.length; i += SETTLE_AT_ONCE) {
       const some = all.slice(i, i + SETTLE_AT_ONCE);
       await Promise.all(some.map(([entry, settlement]) => this.#desk.outbox.settle(entry, settlement)));
-      for (const [{ id }] of some) this.#waiting.delete(id);
+      for (const [entry] of some) this.#ended.delete(entry);
     }
   }
 
@@ -304,11 +314,9 @@ export class Turn {
     const isOld = ({ arrival }: Entry): boolean => now() - arrival > maxWait;
     const atHead = await this.#reasonsAtHead(skips.map(({ entry }) => entry));
     const verdicts = judge(skips, atHead, isOld);
-    const settled = new Map<Entry, Settlement>();
     for (const entry of verdicts.there)
-      settled.set(entry, { state: "settled", transaction: null, block: this.#scene.head });
-    for (const [entry, reason] of verdicts.void) settled.set(entry, { state: "refused", reason });
-    await this.#settle(settled);
+      this.#end(entry, { state: "settled", transaction: null, block: this.#scene.head });
+    for (const [entry, reason] of verdicts.void) this.#end(entry, { state: "refused", reason });
     const hopeless = [...this.#waiting.values()].flatMap((entry) => {
       const reason = isOld(entry) ? failures.verdictOn(entry.id) : null;
       return reason && !this.#book.statements(this.#scene.final).has(entry.id) ? [[entry, reason] as const] : [];
@@ -350,7 +358,7 @@ export class Turn {
     const { nonce, nextSlot: slot } = line;
     const named = [...refused].map(([{ id }, reason]) => ({ id, reason }));
     if (!(await this.#desk.claims.refuse({ nonce, slot, refused: named }))) return;
-    await this.#settle(new Map([...refused].map(([entry, reason]) => [entry, { state: "refused", reason }])));
+    for (const [entry, reason] of refused) this.#end(entry, { state: "refused", reason });
   }
 
   // ---- what is under way

@@ -89,10 +89,8 @@ export class Desk {
 
   /** The contract's events since the desk was opened, as the chain has them, without any of our readers. */
   async events(name?: string): Promise<LogDescription[]> {
-    const logs = await this.world.provider.getLogs({
-      address: this.world.domain.contract,
-      fromBlock: this.#fromBlock,
-    });
+    const all = await this.world.provider.getLogs({ address: this.world.domain.contract, fromBlock: 0 });
+    const logs = all.filter(({ blockNumber }) => blockNumber >= this.#fromBlock);
     return logs.map((log) => waybill.parseLog(log)!).filter((event) => name === undefined || event.name === name);
   }
 
