@@ -213,6 +213,22 @@ describe("connections", () => {
     expect(await rejection(ask(transport, get("http://store.test:1")))).toMatchObject({ code: "CUT_SHORT" });
   });
 
+  it("wait no longer for a name, or for a handshake, than for bytes, nor after their end", async () => {
+    const never = make({ resolve: () => new Promise(() => {}), stallTimeout: 300 });
+    expect(await rejection(ask(never, get("http://store.test:1")))).toMatchObject({ code: "STALLED" });
+    const mute = await serve(() => {});
+    const secure = `https://store.test:${mute.port}`;
+    expect(await rejection(ask(make({ stallTimeout: 300 }), get(secure)))).toMatchObject({ code: "STALLED" });
+    const transport = make();
+    const controller = new AbortController();
+    const aborted = rejection(ask(transport, get(secure, { signal: controller.signal })));
+    controller.abort(new Error("enough"));
+    expect(await aborted).toMatchObject({ message: "enough" });
+    const closed = rejection(ask(transport, get(secure)));
+    transport.close();
+    expect(await closed).toMatchObject({ message: "The transport was closed." });
+  });
+
   it("avoid an address that failed until all others have", async () => {
     const addresses = new Addresses("store.test", async () => ["a", "b", "c"]);
     expect(await addresses.list(false)).toEqual(["a", "b", "c"]);

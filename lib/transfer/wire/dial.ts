@@ -1,7 +1,8 @@
 import { connect, isIP, type OnReadOpts, type Socket } from "node:net";
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls";
-import { stalled, WireFault } from "./fault.ts";
+import { WireFault } from "./fault.ts";
 import type { Head } from "./head.ts";
+import { inTime, type Patience } from "./patience.ts";
 import type { ProxyServer } from "./proxy.ts";
 import { Reply } from "./reply.ts";
 import { headOf } from "./request.ts";
@@ -89,32 +90,21 @@ async function openTunnel(socket: Socket, target: string, proxy: ProxyServer, pa
   throw new WireFault("PROXY_REFUSED", `The proxy answered ${status}.`);
 }
 
-interface Patience {
-  readonly signal: AbortSignal;
-  readonly ms: number;
-}
-
 /** Waits for one thing to happen to a socket. If anything else ends the wait, it ends the socket. */
-function first<T>(
+async function first<T>(
   socket: Socket,
-  { signal, ms }: Patience,
+  patience: Patience,
   arm: (resolve: (value: T) => void, reject: (error: Error) => void) => void,
 ): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const settle = (act: () => void): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", aborted);
-      act();
-    };
-    const fail = (error: Error): void => {
-      socket.destroy();
-      settle(() => reject(error));
-    };
-    const aborted = (): void => fail(signal.reason as Error);
-    const timer = setTimeout(() => fail(stalled(ms)), ms);
-    signal.addEventListener("abort", aborted, { once: true });
-    socket.on("error", fail); // stays, so that a late error is heard
-    socket.once("close", () => fail(new WireFault("CUT_SHORT", "The connection ended before it began.")));
-    arm((value) => settle(() => resolve(value)), fail);
+  const happened = new Promise<T>((resolve, reject) => {
+    socket.on("error", reject); // stays, so that a late error is heard
+    socket.once("close", () => reject(new WireFault("CUT_SHORT", "The connection ended before it began.")));
+    arm(resolve, reject);
   });
+  try {
+    return await inTime(happened, patience);
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
 }

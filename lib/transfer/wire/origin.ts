@@ -3,6 +3,7 @@ import { Connection } from "./connection.ts";
 import { dial, type Route } from "./dial.ts";
 import type { Answer } from "./exchange.ts";
 import { WireFault } from "./fault.ts";
+import { inTime } from "./patience.ts";
 import type { WireRequest } from "./request.ts";
 
 /** All connections to one origin. */
@@ -11,6 +12,7 @@ export class Origin {
   readonly #addresses: Addresses;
   readonly #stallMs: number;
   readonly #all = new Set<Connection>();
+  readonly #closing = new AbortController();
   /** The one used last lives longest. */
   readonly #free: Connection[] = [];
   /** Whether to ask before sending a body: until one was taken, and again after a refusal; never if it isn't understood. */
@@ -38,6 +40,7 @@ export class Origin {
   }
 
   close(reason: Error): void {
+    this.#closing.abort(reason);
     for (const connection of this.#all) connection.destroy(reason);
   }
 
@@ -46,9 +49,10 @@ export class Origin {
     return null;
   }
 
-  async #open(fresh: boolean, signal: AbortSignal): Promise<Connection> {
+  async #open(fresh: boolean, asked: AbortSignal): Promise<Connection> {
+    const signal = AbortSignal.any([asked, this.#closing.signal]);
     let last: unknown = new WireFault("CUT_SHORT", "The name has no address.");
-    for (const address of await this.#addresses.list(fresh)) {
+    for (const address of await inTime(this.#addresses.list(fresh), { signal, ms: this.#stallMs })) {
       try {
         return await this.#dial(address, signal);
       } catch (error) {

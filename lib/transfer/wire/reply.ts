@@ -111,6 +111,7 @@ export class Reply {
   read(into: Uint8Array): Promise<number> {
     return new Promise((resolve, reject) => {
       if (this.#fault) return reject(this.#fault);
+      if (this.#reading) return reject(new Error("One read at a time."));
       if (this.#state === "end" || into.length === 0) return resolve(0);
       this.#reading = { into, at: 0, resolve, reject };
       this.#advance();
