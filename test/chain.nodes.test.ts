@@ -93,11 +93,13 @@ describe("a node that fails is passed over for the next one", () => {
 
   it("when it hangs, which costs one time-out and no more", async () => {
     const task = await sparse(2, 1);
-    const hanging = createServer(() => {});
+    let asked = 0;
+    const hanging = createServer(() => {
+      asked += 1;
+    });
     const chain = reader({ rpc: [await urlOf(hanging), second.url], timeout: 700 });
-    const began = performance.now();
     for (let i = 0; i < 8; i++) expect(await readAll(chain, task)).toEqual([1, 2]);
-    expect(performance.now() - began).toBeLessThan(8 * 700);
+    expect(asked).toBe(1);
     hanging.close();
     hanging.closeAllConnections();
   });
@@ -118,6 +120,17 @@ describe("a node that fails is passed over for the next one", () => {
     await expect(chain.head()).rejects.toMatchObject({ code: "UNAVAILABLE", retryable: true });
     second.cut = () => null;
     await expect.poll(() => readAll(chain, task), { timeout: 30_000 }).toEqual([1, 2, 3]);
+  });
+
+  it("when it stands still, though nobody but it is asked: the others are looked at now and then", async () => {
+    const task = await sparse(2, 1);
+    frozen(first, await world.provider.send("eth_getBlockByNumber", ["latest", false]));
+    const chain = reader();
+    expect(await readAll(chain, task)).toEqual([1, 2]);
+    await mine(100);
+    await world.relay([item(await task.message())]);
+    expect(await readAll(chain, task)).toEqual([1, 2]); // not noticed yet
+    await expect.poll(() => readAll(chain, task), { timeout: 40_000, interval: 1_000 }).toEqual([1, 2, 3]);
   });
 
   it("and gets its turn again when the other one fails", async () => {

@@ -307,7 +307,8 @@ export class Follower {
           tell?.();
           tell = undefined;
         }
-        if (this.#remaining(at) <= 0 && age > this.#options.maxBlockAge) wait.fail(this.#fault ?? stalled(age));
+        const why = (): unknown => this.#fault ?? (seen && seen.timestamp > at ? withheld() : stalled(age));
+        if (this.#remaining(at) <= 0 && age > this.#options.maxBlockAge) wait.fail(why());
       }
       if (!wait.ended) arm();
     };

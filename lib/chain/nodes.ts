@@ -107,10 +107,12 @@ export class Nodes {
   }
 
   #failed(member: Member, error: WaybillError): void {
-    const first = error.code === "WRONG_CHAIN" ? COOL_DOWN_MS.most : COOL_DOWN_MS.first;
-    member.until = performance.now() + Math.min(COOL_DOWN_MS.most, first * 2 ** Math.min(member.failures, 16));
-    member.failures += 1;
     member.fault = error;
+    const now = performance.now();
+    if (member.until > now) return; // one fault, seen by several pieces of work at once
+    const first = error.code === "WRONG_CHAIN" ? COOL_DOWN_MS.most : COOL_DOWN_MS.first;
+    member.until = now + Math.min(COOL_DOWN_MS.most, first * 2 ** Math.min(member.failures, 16));
+    member.failures += 1;
   }
 
   /** @throws WaybillError UNAVAILABLE when a node's newest block is far behind what has been seen, or too old. */
