@@ -3,85 +3,107 @@ import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { Outbox } from "../functions/outbox.ts";
+import { Outbox, type StatementState } from "../functions/outbox.ts";
 import { Store, type StoreConfig } from "../functions/store.ts";
 import type { Hex } from "../lib/protocol/hex.ts";
-import { type Store as Bucket, startStore } from "../local/store/store.ts";
 import { item, World, waybill } from "./support/contract.ts";
 import { Crowd, Dice, type Said } from "./support/crowd.ts";
 import { RELAYER } from "./support/publishing.ts";
 
 // 200 members, 2,000 statements, two publishers that are killed again and again, authors that relay for themselves, and a
-// chain that reorganises.
+// chain that reorganises. The publishers are what `npm test` has built.
 
 const STATEMENTS = 2_000;
 const CONFIRMATIONS = 3;
 /** Blocks come by themselves, and with nothing else. */
 const BLOCK_SECONDS = 1;
 const KILLS = 10;
-const REORGS = 2;
+const REORGS = 3;
 /** How long a statement waits for one that never comes: more than the slowest of the others takes to come. */
 const MAX_WAIT_MS = 60_000;
-const POSTED_AT_ONCE = 10;
+const POSTED_AT_ONCE = 20;
+/** With so many in the outbox nobody posts more: a slow machine then takes longer, and nothing else is different. */
+const CROWDED = 300;
 /** WAYBILL_TEST_SEED repeats a run's choices, though never its timing. */
 const seed = Number(process.env.WAYBILL_TEST_SEED ?? Date.now() % 2 ** 31);
 const dice = new Dice(seed);
 
 let world: World;
-let bucket: Bucket;
-let storeConfig: StoreConfig;
+let bucket: ChildProcess;
+let config: StoreConfig;
 let store: Store;
 let outbox: Outbox;
 
 beforeAll(async () => {
   world = await World.start();
-  bucket = await startStore();
-  const { endpoint: s3Endpoint, bucket: name, region, credentials: s3Credentials } = bucket;
-  storeConfig = { bucket: name, region, s3Endpoint, s3Credentials };
-  store = new Store(storeConfig);
+  bucket = program("store-process.mjs");
+  [config] = (await once(bucket, "message")) as [StoreConfig];
+  store = new Store(config);
   outbox = new Outbox(store, world.domain);
 });
 afterAll(async () => {
   store.close();
-  await bucket.stop();
+  const ended = once(bucket, "exit");
+  bucket.disconnect();
+  await ended;
   await world.stop();
 });
+
+function program(name: string): ChildProcess {
+  const file = fileURLToPath(new URL(`support/${name}`, import.meta.url));
+  return fork(file, { execArgv: [], env: { ...process.env, NODE_OPTIONS: "" } });
+}
 
 /** A publisher's process, and the next one after each kill. */
 class Worker {
   #child: ChildProcess = this.#start();
+  #restarted: Promise<void> = Promise.resolve();
 
   async kill(): Promise<void> {
+    const { exitCode, signalCode } = this.#child;
+    if (exitCode !== null || signalCode !== null) return;
     const ended = once(this.#child, "exit");
     this.#child.kill("SIGKILL");
     await ended;
   }
 
-  async restart(): Promise<void> {
+  /** One restart after the other. */
+  restart(): Promise<void> {
+    this.#restarted = this.#restarted.then(() => this.#restart());
+    return this.#restarted;
+  }
+
+  async #restart(): Promise<void> {
+    await delay(dice.whole(0, 2_000)); // in the middle of whatever it does
     await this.kill();
     await delay(dice.whole(0, 1_000));
     this.#child = this.#start();
   }
 
   #start(): ChildProcess {
-    const program = fileURLToPath(new URL("support/publisher-process.mjs", import.meta.url));
-    const child = fork(program, { execArgv: [], env: { ...process.env, NODE_OPTIONS: "" } });
+    const child = program("publisher-process.mjs");
     const times = { confirmations: CONFIRMATIONS, blockTime: BLOCK_SECONDS * 1_000, maxWait: MAX_WAIT_MS };
-    child.send({ ...world.domain, ...times, store: storeConfig, rpc: world.rpc, key: RELAYER });
+    child.send({ ...world.domain, ...times, store: config, rpc: world.rpc, key: RELAYER });
     return child;
   }
 }
 
-/** Some at a time, now and then one that is posted twice, or that its author relays beside us. */
-async function say(all: readonly Said[]): Promise<Hex[]> {
+/** Posts all, now and then one twice or one that its author relays beside us, and calls `between` as it goes on. */
+async function say(all: readonly Said[], between: (posted: number) => void): Promise<Hex[]> {
   const ids: Hex[] = [];
-  for (let i = 0; i < all.length; i += POSTED_AT_ONCE) {
-    const some = all.slice(i, i + POSTED_AT_ONCE);
+  while (ids.length < all.length) {
+    const some = all.slice(ids.length, ids.length + POSTED_AT_ONCE);
     ids.push(...(await Promise.all(some.map(({ signed }) => outbox.post(signed)))));
-    if (dice.next() < 0.2) await outbox.post(dice.pick(some).signed);
-    if (dice.next() < 0.1) await relayByAuthor(dice.pick(some));
+    if (dice.next() < 0.3) await outbox.post(dice.pick(some).signed);
+    if (dice.next() < 0.2) await relayByAuthor(dice.pick(some));
+    between(ids.length);
+    while ((await waiting()) >= CROWDED) await delay(200);
   }
   return ids;
+}
+
+async function waiting(): Promise<number> {
+  return (await store.list("outbox/", { limit: CROWDED })).length;
 }
 
 async function relayByAuthor({ signed }: Said): Promise<void> {
@@ -90,53 +112,54 @@ async function relayByAuthor({ signed }: Said): Promise<void> {
   await world.provider.send("eth_sendTransaction", [{ from, to: world.domain.contract, data, gas: "0x7a1200" }]);
 }
 
-/** `act`, so often, at moments that the dice choose. */
-async function nowAndThen(times: number, least: number, most: number, act: () => Promise<unknown>): Promise<void> {
-  for (let i = 0; i < times; i++) {
-    await delay(dice.whole(least, most));
-    await act();
-  }
+/** The last blocks are undone, with all that was in them. */
+function reorganise(): Promise<unknown> {
+  return world.provider.send("anvil_reorg", [dice.whole(1, CONFIRMATIONS), []]);
 }
 
 /** How often each statement stands on the chain, by its author's signature in the contract's raw logs. */
 async function counted(all: readonly Said[]): Promise<number[]> {
-  const logs = (await world.provider.send("eth_getLogs", [
-    { address: world.domain.contract, fromBlock: "0x0", toBlock: "latest" },
-  ])) as { data: string }[];
+  const filter = { address: world.domain.contract, fromBlock: "0x0", toBlock: "latest" };
+  const logs = (await world.provider.send("eth_getLogs", [filter])) as { data: string }[];
   const text = logs.map(({ data }) => data).join("\n");
   return all.map(({ signed }) => text.split(signed.signature.slice(2)).length - 1);
 }
 
-async function settled(): Promise<void> {
-  while ((await store.list("outbox/", { limit: 1 })).length > 0) await delay(500);
+async function statesOf(ids: readonly Hex[]): Promise<StatementState[]> {
+  const states: StatementState[] = [];
+  for (let i = 0; i < ids.length; i += POSTED_AT_ONCE)
+    states.push(...(await Promise.all(ids.slice(i, i + POSTED_AT_ONCE).map((id) => outbox.state(id)))));
+  return states;
 }
 
 it(`brings each statement onto the chain once or refuses it, whatever is killed or undone (seed ${seed})`, async () => {
-  const crowd = new Crowd(dice, world.domain, await world.now());
-  const all = await crowd.statements(STATEMENTS);
+  const all = await new Crowd(dice, world.domain, await world.now()).statements(STATEMENTS);
   expect(new Set(all.map(({ signed }) => signed.signature)).size).toBe(STATEMENTS);
   await world.provider.send("evm_setIntervalMining", [BLOCK_SECONDS]);
   const workers = [new Worker(), new Worker()];
+  const disasters: Promise<unknown>[] = [];
+  /** So many, each after its share of the statements. */
+  const due = (posted: number, times: number): boolean =>
+    Math.floor((posted / STATEMENTS) * times) > Math.floor(((posted - POSTED_AT_ONCE) / STATEMENTS) * times);
   try {
-    const [ids] = await Promise.all([
-      say(all),
-      nowAndThen(KILLS, 1_000, 5_000, () => dice.pick(workers).restart()),
-      nowAndThen(REORGS, 8_000, 16_000, () => world.provider.send("anvil_reorg", [dice.whole(1, CONFIRMATIONS), []])),
-    ]);
-    await settled();
-    const times = await counted(all);
-    const states = await Promise.all(ids.map((id) => outbox.state(id)));
-    const wrong = all.filter(({ fate }, i) => {
-      const { state } = states[i]!;
-      const stands = times[i] === 1 && state === "settled";
-      const refused = times[i] === 0 && state === "refused";
-      return fate === "either" ? !stands && !refused : fate === "stands" ? !stands : !refused;
+    const ids = await say(all, (posted) => {
+      if (due(posted, KILLS)) disasters.push(workers[disasters.length % 2]!.restart());
+      if (due(posted, REORGS)) disasters.push(reorganise());
     });
-    expect(
-      wrong.map((said) => ({ ...said, times: times[all.indexOf(said)], state: states[all.indexOf(said)] })),
-    ).toEqual([]);
+    await Promise.all(disasters);
+    while ((await waiting()) > 0) await delay(500);
+    const [times, states] = [await counted(all), await statesOf(ids)];
+    const ends = all.map(({ fate, signed }, i) => ({ fate, signed, times: times[i]!, state: states[i]! }));
+    const wrong = ends.filter(({ fate, times, state }) => {
+      const stands = times === 1 && state.state === "settled";
+      const refused = times === 0 && state.state === "refused";
+      return fate === "either" ? stands === refused : fate === "stands" ? !stands : !refused;
+    });
+    expect(wrong).toEqual([]);
+    expect(disasters.length).toBe(KILLS + REORGS);
     expect(times.filter((count) => count === 1).length).toBeGreaterThan(STATEMENTS * 0.9);
   } finally {
+    await Promise.allSettled(disasters);
     await Promise.all(workers.map((worker) => worker.kill()));
   }
-}, 240_000);
+}, 480_000);
