@@ -15,16 +15,17 @@ const made = fileURLToPath(new URL("../node_modules/.forge/", import.meta.url));
 
 /** The platform's binary itself: npm's wrapper would be one more process to end, and runs what TARGET_TOOL says. */
 const binary = () => {
-  const platform = process.platform === "win32" ? "win32" : process.platform;
   const arch = process.arch === "arm64" ? "arm64" : "amd64";
-  const name = platform === "win32" ? "forge.exe" : "forge";
-  return require.resolve(`@foundry-rs/forge-${platform}-${arch}/bin/${name}`);
+  const name = process.platform === "win32" ? "forge.exe" : "forge";
+  return require.resolve(`@foundry-rs/forge-${process.platform}-${arch}/bin/${name}`);
 };
 
 /** Runs forge, shows what it says, and answers its exit code and its words. */
 const forge = (...args) =>
   new Promise((resolve, reject) => {
-    const child = spawn(binary(), args, { cwd: contracts, stdio: ["ignore", "pipe", "inherit"] });
+    // It keeps caches at home; here that is among what it makes.
+    const env = { ...process.env, HOME: made, USERPROFILE: made };
+    const child = spawn(binary(), args, { cwd: contracts, env, stdio: ["ignore", "pipe", "inherit"] });
     let said = "";
     child.stdout.on("data", (chunk) => {
       said += chunk;
@@ -53,7 +54,9 @@ const given = process.argv.slice(2);
 const mode = given[0] in modes ? given.shift() : "test";
 mkdirSync(made, { recursive: true });
 rmSync(`${made}results.json`, { force: true });
-await writeStatements(made, Number(process.env.WAYBILL_SEED ?? randomInt(2 ** 31)));
+const seed = Number(process.env.WAYBILL_SEED ?? randomInt(2 ** 31));
+console.log(`Random statements of WAYBILL_SEED=${seed}`);
+await writeStatements(made, seed);
 const { bytecode } = compileFile("Waybill.sol").Waybill;
 writeFileSync(`${made}Waybill.json`, JSON.stringify({ bytecode }));
 const run = await forge("test", ...modes[mode], ...given);

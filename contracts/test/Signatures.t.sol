@@ -294,8 +294,10 @@ contract SignaturesTest is World {
     }
 
     /// @dev Whatever the relayer pays: the wallet gets what it is owed, or nothing happens at all.
-    function testFuzz_aThriftyRelayerNeverMakesAWalletLookBad(uint256 gas) public {
-        (address wallet, Notice memory n) = _asked(address(new HungryWallet()));
+    function testFuzz_aThriftyRelayerNeverMakesAWalletLookBad(uint256 gas, bool delegated) public {
+        address hungry = address(new HungryWallet());
+        if (delegated) _delegate(member(9), hungry); // a little dearer to call
+        (address wallet, Notice memory n) = _asked(delegated ? member(9) : hungry);
         Item[] memory list = items(walletItem(wallet, n, 1, ""));
         gas = 5_000 + gas % 600_000;
         try waybill.relay{gas: gas}(list) returns (uint8[][] memory codes) {
