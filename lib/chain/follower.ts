@@ -152,17 +152,17 @@ export class Follower {
   async #catchUp(seq: number, signal: AbortSignal | undefined): Promise<void> {
     const patience = new AbortController();
     let timer: NodeJS.Timeout | undefined;
-    let reached = -1;
-    const probe = (): true | undefined => {
-      const now = (this.#draft?.ledger ?? this.ledger).position.seq;
-      if (now >= seq && !this.#draft) return true;
-      if (now !== reached) {
-        reached = now;
-        clearTimeout(timer);
-        timer = setTimeout(() => patience.abort(this.#fault ?? withheld()), this.#options.maxBlockAge);
-      }
-      return undefined;
+    const reached = (): number => (this.#draft?.ledger ?? this.ledger).position.seq;
+    // Not only full pages count: a slow device checks the signatures of one for longer than this.
+    const arm = (): void => {
+      const before = reached();
+      timer = setTimeout(() => {
+        if (reached() === before) patience.abort(this.#fault ?? withheld());
+        else arm();
+      }, this.#options.maxBlockAge);
     };
+    arm();
+    const probe = (): true | undefined => (!this.#draft && reached() >= seq ? true : undefined);
     try {
       await this.until(probe, { signal: signal ? AbortSignal.any([signal, patience.signal]) : patience.signal });
     } finally {
