@@ -310,7 +310,8 @@ class Receiving {
   async #settle(delivery: Delivery): Promise<Delivery> {
     try {
       if (delivery.notices.length === 0) throw late(this.#carried(delivery));
-      for (const id of delivery.notices) if (!this.#isVerified(id)) await this.#post(id, "VERIFIED");
+      const open = delivery.notices.filter((id) => !this.#isVerified(id));
+      await Promise.all(open.map((id) => this.#post(id, "VERIFIED")));
       for (const id of delivery.notices) this.#session.inbox.answered(id);
       if (this.#order.waitForReceipt) await this.#untilStanding(delivery);
       for (const id of delivery.notices) this.#session.inbox.delivered(id);

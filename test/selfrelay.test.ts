@@ -118,7 +118,7 @@ describe("when no relayer will", () => {
     expect(await payers.count("Withdrawn", cast.task)).toBe(1);
   });
 
-  it.concurrent("statements of the same moment travel together", async () => {
+  it("statements of the same moment travel together", async () => {
     const cast = await payers.cast(1);
     const { contractor } = cast.process(0, self);
     await contractor.members();
@@ -128,7 +128,7 @@ describe("when no relayer will", () => {
     expect((await payers.paid(cast.accounts[0]!)) - before).toBeLessThanOrEqual(3);
   });
 
-  it.concurrent("what doesn't fit into one transaction goes in several", async () => {
+  it("what doesn't fit into one transaction goes in several", async () => {
     const cast = await payers.cast(1);
     const { contractor } = cast.process(0, self);
     const body = "x".repeat(4_000);
