@@ -20,6 +20,8 @@ const MOST_RANGES = 32;
 
 /** Where verified parts go. */
 export interface PartSink {
+  /** Parts that it has from an earlier call, verified; they are not fetched. */
+  readonly held?: ReadonlySet<number>;
   /** Memory in which the part may be gathered, if it has its own; nobody sees it before `write`. */
   memory(part: Part): Uint8Array | null;
   /** Takes a part whose digest is right. */
@@ -63,10 +65,10 @@ interface Begun {
  */
 export async function download(job: DownloadJob): Promise<void> {
   const { manifest, sink, signal, traffic = downloadTraffic() } = job;
-  const parts = manifest.size === 0 ? [] : partsOf(manifest);
+  const parts = manifest.size === 0 ? [] : partsOf(manifest).filter(({ number }) => !sink.held?.has(number));
   const urls = new DownloadUrls(job);
   const buffers = new Buffers(Math.min(manifest.partSize, manifest.size));
-  const progress = tracker(job, partsOf(manifest).length);
+  const progress = tracker(job);
   if (manifest.size === 0) await checkEmpty(manifest);
   const share = traffic.join(manifest.partSize);
   const feed = (aborted: AbortSignal): AsyncGenerator<Begun> => inTurn(parts, share, aborted);
@@ -217,9 +219,12 @@ class DownloadUrls {
   }
 }
 
-function tracker({ manifest, onProgress }: DownloadJob, partsTotal: number): (bytes: number) => void {
-  let transferredBytes = 0;
-  let partsDone = manifest.size === 0 ? partsTotal : 0;
+function tracker({ manifest, sink, onProgress }: DownloadJob): (bytes: number) => void {
+  const parts = partsOf(manifest);
+  const held = parts.filter(({ number }) => manifest.size === 0 || sink.held?.has(number));
+  let transferredBytes = held.reduce((sum, { length }) => sum + length, 0);
+  let partsDone = held.length;
+  const partsTotal = parts.length;
   const tell = (): void => onProgress?.({ transferredBytes, totalBytes: manifest.size, partsDone, partsTotal });
   tell();
   return (bytes) => {
