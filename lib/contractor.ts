@@ -118,7 +118,7 @@ export function sessionOf(contractor: TaskContractor): Promise<Session> {
 /**
  * One member's part in one task: its roster and messages. Transfers go over a SharedFileDataChannel on it.
  *
- * It reads the chain only while one of its calls waits, and never keeps the process alive by itself. Every statement that
+ * It reads the chain only while one of its calls waits, and keeps no process alive by itself, but for statements that it relays itself. Every statement that
  * it believes was verified against its author's signature. All its methods throw WaybillError: USAGE for what the caller
  * got wrong; UNKNOWN_TASK, NOT_MEMBER, EXPELLED, NOT_OWNER; UNREACHABLE, UNAVAILABLE and CHAIN_STALLED (retryable);
  * BAD_SERVER when a server's answer can't be true; WRONG_CHAIN; NEEDS_RPC when only a node of one's own could tell. With
@@ -236,18 +236,21 @@ export class TaskContractor {
   }
 
   /**
-   * Messages to this member or to everyone, and roster changes, each once, in the chain's order, beginning after this
-   * contractor's position. Several readers share them; while a call with a `complementaryHandler` runs, that one gets them.
+   * Messages to this member or to everyone (its own among them), and roster changes, each once, in the chain's order, beginning
+   * after this contractor's position. Several readers share them; while a call with a `complementaryHandler` runs, that one gets them.
    * An event is done with when its reader asks for the next one or leaves.
-   * @param options.timeout Milliseconds without an event after which it ends; by default it goes on.
+   * @param options.timeout Milliseconds without an event after which it ends; by default it goes on, with 0 for 29 days. Less
+   * than 1,000 is USAGE.
    * @throws the signal's reason.
    */
   async *events(options: { timeout?: number; signal?: AbortSignal } = {}): AsyncGenerator<TaskNews, void, void> {
+    checkNames(options, ["timeout", "signal"]);
+    const timeout = totalOf({ timeout: options.timeout }) ?? Number.POSITIVE_INFINITY;
     const session = await this.#start();
     await session.sync(options.signal);
     const over = {};
     for (;;) {
-      const wait = limit(options.timeout ?? Number.POSITIVE_INFINITY, options.signal, () => over);
+      const wait = limit(timeout, options.signal, () => over);
       const found = await session.follower
         .until(() => session.news.take(), { signal: wait.signal })
         .catch((error: unknown) => {

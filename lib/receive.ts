@@ -110,7 +110,7 @@ class Receiving {
 
   #limit(ms: number, what: () => string): Limit {
     const outer = [this.#order.signal, this.#order.enough].filter((signal) => signal !== undefined);
-    const late = (): WaybillError => new WaybillError("TIMEOUT", what());
+    const late = (): WaybillError => timedOut(what(), this.#session.follower.fault);
     return limit(ms, outer.length > 0 ? AbortSignal.any(outer) : undefined, late);
   }
 
@@ -381,6 +381,13 @@ function checkManifest({ id, notice }: NoticeRecord, answer: DownloadAnswer): Ma
     throw new WaybillError("CORRUPT", "The sender committed to a manifest that is none.", { cause });
   }
   throw new WaybillError("CORRUPT", "The sender committed to the manifest of another transfer.");
+}
+
+/** Who can't read the chain can't know that nothing came. */
+function timedOut(what: string, fault: unknown): WaybillError {
+  if (!(fault instanceof WaybillError)) return new WaybillError("TIMEOUT", what);
+  const message = `${what} And the chain could not be read when the time was over: ${fault.message}`;
+  return new WaybillError("TIMEOUT", message, { cause: fault });
 }
 
 const tooSlow = (): string => "The download took too long. Receive again to wait longer.";
