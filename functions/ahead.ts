@@ -20,8 +20,14 @@ export class Ahead {
       const { statement } = entry.signed;
       this.touched.add(taskOf(statement));
       if (isReceipt(statement)) this.#answered.add(answerOf(entry));
-      else if (statement.kind !== "notice" && statement.kind !== "message") this.#closed.add(taskOf(statement));
+      else if (statement.kind !== "notice" && statement.kind !== "message") this.close(taskOf(statement));
     }
+  }
+
+  /** Lets nothing more of a task go. */
+  close(task: Hex): void {
+    this.touched.add(task);
+    this.#closed.add(task);
   }
 
   /** Must it wait until what is on its way is mined? */

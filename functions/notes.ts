@@ -1,16 +1,22 @@
-/** What the operator should know: each thing once, and again only after it had passed. */
+/** What the operator should know: each thing once for as long as it lasts, and again when it comes back. */
 export class Notes {
   readonly #log: (line: string) => void;
-  readonly #told = new Map<string, string>();
+  #before: ReadonlySet<string> = new Set();
+  #now = new Set<string>();
 
   constructor(log: (line: string) => void = () => {}) {
     this.#log = log;
   }
 
-  /** `line`: what is wrong with `topic`; null when nothing is. */
-  tell(topic: string, line: string | null): void {
-    if (line !== null && this.#told.get(topic) !== line) this.#log(`publisher: ${line}`);
-    if (line === null) this.#told.delete(topic);
-    else this.#told.set(topic, line);
+  /** Something is so in this turn. */
+  tell(line: string): void {
+    if (!this.#before.has(line) && !this.#now.has(line)) this.#log(`publisher: ${line}`);
+    this.#now.add(line);
+  }
+
+  /** The turn is over: what wasn't told in it has passed. */
+  turn(): void {
+    this.#before = this.#now;
+    this.#now = new Set();
   }
 }

@@ -12,11 +12,11 @@ import type { Claims } from "./claims.ts";
 import { Failures } from "./failures.ts";
 import type { Notes } from "./notes.ts";
 import type { Entry, Outbox, Settlement } from "./outbox.ts";
-import { gasFor, itemOf, type Packet, packetsOf } from "./packing.ts";
+import { gasFor, itemOf, type Packet } from "./packing.ts";
 import { provenBy, skippedIn } from "./proof.ts";
 import type { Relayer } from "./relay.ts";
-import { type Skip, select } from "./selection.ts";
-import { judge } from "./verdicts.ts";
+import { type Simulate, type Skip, select } from "./selection.ts";
+import { judge, standingReasons } from "./verdicts.ts";
 import type { Scene, Viewpoint } from "./viewpoint.ts";
 
 /** What every turn works with. */
@@ -43,9 +43,7 @@ const CLAIMS_BACK = 32;
 /** Transactions that may be on their way at the same time: a few blocks full, and no more than nodes keep of one account. */
 const MAX_UNMINED = 8;
 /** Settled at the same time; each is two requests to the bucket. */
-const SETTLE_AT_ONCE = 64;
-/** Statements per simulation at the final block. */
-const JUDGED_AT_ONCE = 100;
+const SETTLE_AT_ONCE = 48;
 
 /** What a transaction does. */
 interface Deed {
@@ -115,6 +113,7 @@ export class Turn {
       await this.#moveOut();
       await this.#settle();
     }
+    this.#desk.notes.turn();
     return { pending: this.#waiting.size, moved: mined || this.#waiting.size < before };
   }
 
@@ -185,10 +184,7 @@ export class Turn {
     const { to, data } = Transaction.from(last.raw);
     const same = { ...last, to: toHex(String(to).toLowerCase()), data: toHex(data) };
     if (attempt === MAX_ATTEMPTS)
-      this.#desk.notes.tell(
-        `nonce ${line.nonce}`,
-        `ALARM: nonce ${line.nonce} is given up after ${attempt} transactions`,
-      );
+      this.#desk.notes.tell(`ALARM: nonce ${line.nonce} is given up after ${attempt} transactions`);
     await this.#claim(line, attempt < MAX_ATTEMPTS ? same : this.#nothing(), fees, last);
   }
 
@@ -204,7 +200,7 @@ export class Turn {
     const idle = [...this.#waiting.values()].filter(({ id }) => !inFlight.has(id));
     const groups = failures.groups(idle, time);
     const skips: Skip[] = [];
-    const simulate = (items: Parameters<Viewpoint["simulate"]>[0]) => this.#node.simulate(items, tip, gasCap);
+    const simulate: Simulate = (items) => this.#node.simulate(items, tip, gasCap);
     while (groups.length > 0 && !this.#overtaken && this.#book.lines(next).length < MAX_UNMINED) {
       const { entries, suspicious } = groups.shift()!;
       const free = entries.filter((entry) => !ahead.holds(entry));
@@ -213,6 +209,8 @@ export class Turn {
       if (packets.length === 0) continue;
       const sent = await this.#write(packets, suspicious);
       if (!sent) break;
+      // One that can't go alone holds up its own task, because others may build on it, but nobody else's.
+      if (sent.length === 0) ahead.close(packets[0]!.task);
       ahead.add(sent.flatMap((packet) => packet.entries));
       const left = packets.slice(sent.length).flatMap((packet) => packet.entries);
       if (rest.length + left.length > 0) groups.unshift({ entries: [...left, ...rest], suspicious });
@@ -220,11 +218,12 @@ export class Turn {
     return skips;
   }
 
-  /** Claims the next free nonce for the packets, or as many of them as fit; null if that isn't possible now. */
+  /** Claims the next free nonce for the packets, or as many of them as fit; null if nothing can be claimed now. */
   async #write(packets: readonly Packet[], suspicious: boolean): Promise<readonly Packet[] | null> {
     const fees = await this.#fees(policyFor(0, this.#desk.fees));
-    const fitted = fees && (await this.#fit(packets, suspicious));
-    if (!fees || !fitted) return null;
+    if (!fees) return null;
+    const fitted = await this.#fit(packets, suspicious);
+    if (!fitted) return [];
     const deed = {
       to: this.#desk.domain.contract,
       data: relayData(fitted.packets.map(itemOf)),
@@ -247,7 +246,7 @@ export class Turn {
     const gasLimit = suspicious ? gasCap : Math.min(gasCap, Math.ceil(gasFor(packets)));
     if (await this.#node.simulate(packets.map(itemOf), tip, gasLimit)) return { packets, gasLimit };
     const estimated = await this.#estimate(packets); // this chain prices gas in its own way
-    this.#desk.notes.tell("estimate", estimated ? null : "the node can't estimate the next statement's gas: waiting");
+    if (!estimated) this.#desk.notes.tell("the node can't estimate the next statement's gas: waiting");
     return estimated;
   }
 
@@ -278,7 +277,7 @@ export class Turn {
 
   async #fees(policy: FeePolicy): Promise<Fees | null> {
     const fees = await this.#node.fees(policy);
-    this.#desk.notes.tell("fees", fees ? null : "ALARM: fees are above the cap: waiting until they fall");
+    if (!fees) this.#desk.notes.tell("ALARM: fees are above the cap: waiting until they fall");
     return fees;
   }
 
@@ -302,8 +301,8 @@ export class Turn {
     const unmined = this.#book.lines(this.#scene.next).flatMap(({ attempts }) => attempts.at(-1) ?? []);
     const costs = [wanted, ...unmined.filter((claim) => claim !== replaced)].map(costOf);
     const enough = costs.reduce((sum, cost) => sum + cost, 0n) <= this.#scene.balance;
-    const { address } = this.#desk.relayer;
-    this.#desk.notes.tell("funds", enough ? null : `ALARM: insufficient funds: waiting until ${address} is filled`);
+    const { relayer, notes } = this.#desk;
+    if (!enough) notes.tell(`ALARM: insufficient funds: waiting until ${relayer.address} is filled`);
     return enough;
   }
 
@@ -312,36 +311,19 @@ export class Turn {
   async #judge(skips: readonly Skip[], failures: Failures): Promise<void> {
     const { now, maxWait } = this.#desk;
     const isOld = ({ arrival }: Entry): boolean => now() - arrival > maxWait;
-    const atHead = await this.#reasonsAtHead(skips.map(({ entry }) => entry));
+    const { head, gasCap, final } = this.#scene;
+    const skipped = skips.map(({ entry }) => entry);
+    const atHead = await standingReasons(skipped, (items) => this.#node.simulate(items, head, gasCap));
     const verdicts = judge(skips, atHead, isOld);
-    for (const entry of verdicts.there)
-      this.#end(entry, { state: "settled", transaction: null, block: this.#scene.head });
+    for (const entry of verdicts.there) this.#end(entry, { state: "settled", transaction: null, block: head });
     for (const [entry, reason] of verdicts.void) this.#end(entry, { state: "refused", reason });
-    const hopeless = [...this.#waiting.values()].flatMap((entry) => {
-      const reason = isOld(entry) ? failures.verdictOn(entry.id) : null;
-      return reason && !this.#book.statements(this.#scene.final).has(entry.id) ? [[entry, reason] as const] : [];
+    const inFlight = this.#book.statements(final);
+    const old = [...this.#waiting.values()].filter((entry) => isOld(entry) && !inFlight.has(entry.id));
+    const hopeless = old.flatMap((entry) => {
+      const reason = failures.verdictOn(entry.id);
+      return reason ? [[entry, reason] as const] : [];
     });
     await this.#refuse(new Map([...verdicts.refused, ...hopeless]));
-  }
-
-  /** What the contract would answer at the final block, but for those of which an earlier one there would change the answer. */
-  async #reasonsAtHead(entries: readonly Entry[]): Promise<Map<Entry, Reason>> {
-    const { head, gasCap } = this.#scene;
-    const reasons = new Map<Entry, Reason>();
-    for (let i = 0; i < entries.length; i += JUDGED_AT_ONCE) {
-      const packets = packetsOf(entries.slice(i, i + JUDGED_AT_ONCE));
-      const results = (await this.#node.simulate(packets.map(itemOf), head, gasCap)) ?? [];
-      const touched = new Set<Hex>();
-      for (const [nth, { task, entries: some }] of packets.entries()) {
-        const codes = results[nth] ?? [];
-        for (const [at, entry] of some.entries()) {
-          const reason = codes[at] ?? codes[0];
-          if (reason && (!touched.has(task) || reason === "DUPLICATE")) reasons.set(entry, reason);
-        }
-        if (codes.includes("OK")) touched.add(task);
-      }
-    }
-    return reasons;
   }
 
   /**
@@ -374,10 +356,8 @@ export class Turn {
     for (const other of this.#others) void sendAll(other, claims).catch(() => undefined);
     for (const [nth, complaint] of (await sendAll(this.#node, claims)).entries()) {
       // "Nonce too low" and "already known" prove nothing, and are nothing to worry about.
-      const isNews = complaint !== null && !/already|known|nonce/i.test(complaint);
-      const { transaction } = claims[nth]!;
-      const line = `the node complains about transaction ${transaction}: ${complaint}`;
-      this.#desk.notes.tell("complaint", isNews ? line : null);
+      if (complaint === null || /already|known|nonce/i.test(complaint)) continue;
+      this.#desk.notes.tell(`the node complains about transaction ${claims[nth]!.transaction}: ${complaint}`);
     }
   }
 

@@ -1,6 +1,11 @@
+import type { Hex } from "../lib/protocol/hex.ts";
 import { curable, type Reason } from "../lib/protocol/reasons.ts";
 import type { Entry } from "./outbox.ts";
-import type { Skip } from "./selection.ts";
+import { itemOf, type Packet, packetsOf } from "./packing.ts";
+import type { Simulate, Skip } from "./selection.ts";
+
+/** Statements per simulation at the final block. */
+const JUDGED_AT_ONCE = 100;
 
 /**
  * What the contract never takes back once a final block says so: a timestamp only rises, and so does a roster's version;
@@ -50,4 +55,30 @@ export function judge(
     verdicts[lasting.has(final) ? "void" : "refused"].set(entry, curable.has(final) ? atTip : final);
   }
   return verdicts;
+}
+
+/** What the contract would answer to statements, but for those of which an earlier one in the same call may change the answer. */
+export async function standingReasons(entries: readonly Entry[], simulate: Simulate): Promise<Map<Entry, Reason>> {
+  const reasons = new Map<Entry, Reason>();
+  for (let i = 0; i < entries.length; i += JUDGED_AT_ONCE) {
+    const packets = packetsOf(entries.slice(i, i + JUDGED_AT_ONCE));
+    addStanding(reasons, packets, (await simulate(packets.map(itemOf))) ?? []);
+  }
+  return reasons;
+}
+
+function addStanding(
+  reasons: Map<Entry, Reason>,
+  packets: readonly Packet[],
+  answers: readonly (readonly Reason[])[],
+): void {
+  const touched = new Set<Hex>();
+  for (const [nth, { task, entries }] of packets.entries()) {
+    const codes = answers[nth] ?? [];
+    for (const [at, entry] of entries.entries()) {
+      const reason = codes[at] ?? codes[0];
+      if (reason && (!touched.has(task) || reason === "DUPLICATE")) reasons.set(entry, reason);
+    }
+    if (codes.includes("OK")) touched.add(task);
+  }
 }
