@@ -161,7 +161,10 @@ export class Crowd {
     withdrawn: ReadonlySet<unknown>,
     count: number,
   ): Promise<Said[]> {
-    const pairs = notices.flatMap((one) => one.recipients.map((recipient) => ({ one, recipient })));
+    const pairs = notices.flatMap((one) => {
+      const [, ...others] = one.recipients; // somebody is silent, or there is nothing left to be withdrawn
+      return (withdrawn.has(one) ? others : one.recipients).map((recipient) => ({ one, recipient }));
+    });
     const all: Promise<Said>[] = [];
     for (const { one, recipient } of pairs) {
       const outcome: Outcome = this.#dice.next() < 0.9 ? "VERIFIED" : "CORRUPT";
