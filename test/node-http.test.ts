@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -107,6 +108,25 @@ describe("a connection", () => {
     first!.end();
     await once(first!, "close");
     expect(await ask(transport, get(server.origin))).toBe("hello");
+  });
+
+  it("is not taken for dead because this process was held up while its bytes came", async () => {
+    const dir = await mkdtemp(join(tmpdir(), "waybill-test-held-"));
+    cleanUp.push(() => rm(dir, { recursive: true, force: true }));
+    // A server of another process, which goes on meanwhile.
+    const code = `const server = require("node:net").createServer((socket) => socket.on("error", () => {}).once("data", () => {
+      socket.write("HTTP/1.1 200 OK\\r\\nContent-Length: 10\\r\\n\\r\\nhello");
+      setTimeout(() => socket.write("world"), 300);
+    })).listen(0, "127.0.0.1", () => console.log(server.address().port));`;
+    const child = spawn(process.execPath, ["-e", code], { cwd: dir, stdio: ["ignore", "pipe", "inherit"] });
+    cleanUp.push(() => child.kill());
+    const [port] = (await once(child.stdout, "data")) as [Buffer];
+    const response = await make({ stallTimeout: 1_000 }).request(get(`http://127.0.0.1:${String(port).trim()}`));
+    const memory = Buffer.alloc(10);
+    const reading = response.read(memory);
+    const until = performance.now() + 1_500;
+    while (performance.now() < until);
+    expect([await reading, memory.toString()]).toEqual([10, "helloworld"]);
   });
 
   it("hears an unasked 100 Continue", async () => {
@@ -282,7 +302,7 @@ describe("over TLS", () => {
     );
     const url = `https://store.test:${server.port}/key`;
     const response = await make().request({ ...get(""), method: "PUT", url, body: bytes });
-    const got = Buffer.alloc(bytes.length);
+    const got = Buffer.from(new SharedArrayBuffer(bytes.length));
     for (let at = 0; at < got.length; at += 1_000_000) {
       await new Promise((resolve) => setTimeout(resolve, 20));
       await response.read(got.subarray(at, at + 1_000_000));

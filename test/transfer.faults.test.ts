@@ -244,6 +244,8 @@ describe.concurrent("a download", () => {
     expect(await code(fetchFrom(url, { storeOrigin: "http://127.0.0.1:1" }))).toBe("BAD_SERVER");
     const odd = { url, headers: { host: "elsewhere" }, expiresIn: 60_000 };
     expect(await code(fetchFrom(url, { url: odd }))).toBe("BAD_SERVER");
+    const two = { ...odd, headers: { "x-amz-a": "1\r\nhost: elsewhere" } };
+    expect(await code(fetchFrom(url, { url: two }))).toBe("BAD_SERVER");
     expect(asked()).toBe(0);
   });
 

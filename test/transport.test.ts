@@ -141,6 +141,23 @@ describe.each(Object.entries(transports))("%s", (_name, make) => {
     expect(await response.read(got)).toBe(0);
   });
 
+  it("reads into memory that threads share, and sends from it", async () => {
+    const shared = (): Uint8Array => new Uint8Array(new SharedArrayBuffer(2_000_000));
+    const [bytes, got] = [shared(), shared()];
+    bytes.set(randomBytes(bytes.length));
+    const server = await serve((socket) =>
+      server.onRequest(socket, async (head, body) => {
+        if (/^expect/im.test(head)) socket.write("HTTP/1.1 100 Continue\r\n\r\n");
+        const echo = await body;
+        socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${echo.length}\r\n\r\n`);
+        socket.write(echo);
+      }),
+    );
+    const response = await transport.request(put(server, bytes));
+    expect(await response.read(got)).toBe(bytes.length);
+    expect(Buffer.compare(got, bytes)).toBe(0);
+  });
+
   it("shows status and fields, follows no redirect and sends what it was told", async () => {
     const elsewhere = await serve(answering(whole("elsewhere")));
     const reply = `HTTP/1.1 307 Go\r\nLocation: ${elsewhere.origin}\r\nETag: "x"\r\nContent-Length: 0\r\n\r\n`;

@@ -32,7 +32,7 @@ export class FetchTransport implements Transport {
         redirect: "manual",
         credentials: "omit",
         referrerPolicy: "no-referrer",
-        ...(body && { body: body as Uint8Array<ArrayBuffer> }),
+        ...(body && { body: unshared(body) }),
       });
       return responseOf(await orAbort(answer, any), watch, any);
     } finally {
@@ -44,6 +44,11 @@ export class FetchTransport implements Transport {
   close(): void {
     this.#closed.abort(new Error("The transport was closed."));
   }
+}
+
+/** `fetch` takes no memory that threads share. */
+function unshared(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : Uint8Array.from(bytes);
 }
 
 function responseOf(response: Response, watch: Watch, signal: AbortSignal): StoreResponse {

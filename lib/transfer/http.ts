@@ -53,6 +53,8 @@ export interface StoreUrl {
 
 /** Nothing else may be signed into a request; a server can't make us send what we don't understand. */
 const SIGNED_HEADERS = /^(content-length|content-type|if-match|x-amz-[a-z0-9-]+)$/;
+/** One line of what every HTTP client sends as it is. */
+const HEADER_VALUE = /^[\t\x20-\x7e]*$/;
 /** A request that begins near the end of its URL's life is not worth the try. */
 const USABLE_SHARE = 0.8;
 
@@ -70,7 +72,7 @@ export function takeUrl(
   if (url?.origin !== new URL(storeOrigin).origin || url.username !== "" || url.password !== "")
     throw new WaybillError("BAD_SERVER", `A presigned URL does not lead to the store that the deployment names.`);
   const headers = Object.entries(found.headers).map(([name, value]) => [name.toLowerCase(), value] as const);
-  const strange = headers.find(([name]) => !SIGNED_HEADERS.test(name));
+  const strange = headers.find(([name, value]) => !SIGNED_HEADERS.test(name) || !HEADER_VALUE.test(value));
   if (strange) throw new WaybillError("BAD_SERVER", "A presigned URL wants a header that no upload or download needs.");
   return { url: found.url, headers: Object.fromEntries(headers), issued, life };
 }

@@ -57,6 +57,7 @@ export function fatal(error: WaybillError): StoreFault {
 export function noAnswer(cause: unknown): StoreFault {
   if (cause instanceof WaybillError) return fatal(cause);
   const { code } = cause as { code?: unknown };
+  if (code === "BAD_HTTP") return wrongAnswer("what it sent is no proper HTTP");
   const why = typeof code === "string" && /^[A-Z_]+$/.test(code) ? ` (${code})` : "";
   const message = `The store did not answer, or stopped in the middle${why}. Check the network, then try again.`;
   return new StoreFault("again", new WaybillError("UNREACHABLE", message));

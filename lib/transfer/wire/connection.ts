@@ -1,11 +1,14 @@
 import type { OnReadOpts, Socket } from "node:net";
 import { type Answer, Exchange } from "./exchange.ts";
 import { stalled, WireFault } from "./fault.ts";
-import { headOf, type WireRequest } from "./request.ts";
+import type { WireRequest } from "./request.ts";
 import { Scratch } from "./scratch.ts";
 
 /** S3 closes idle connections after about 5 s; one that we close first can't die under a request. */
 const IDLE_MS = 4_000;
+
+/** Enough for one turn of a busy event loop. */
+const DOUBT_MS = 1_000;
 
 /** Who keeps connections hears when one is free again, and when it is gone. */
 interface Keeper {
@@ -20,6 +23,8 @@ export class Connection {
   readonly #keeper: Keeper;
   #socket: Socket | null = null;
   #exchange: Exchange | null = null;
+  /** Silent for too long, unless something comes now. */
+  #doubted = false;
 
   constructor(stallMs: number, keeper: Keeper) {
     this.#stallMs = stallMs;
@@ -41,7 +46,7 @@ export class Connection {
     socket.on("data", (chunk) => this.#pour(chunk)); // of those that don't know onread
     socket.on("end", () => this.#exchange?.reply.closed());
     socket.on("error", (error) => this.#exchange?.reply.fail(error));
-    socket.on("timeout", () => this.destroy(stalled(this.#stallMs)));
+    socket.on("timeout", () => this.#silent());
     socket.on("close", () => {
       this.#exchange?.reply.fail(new WireFault("CUT_SHORT", "The connection ended in the middle."));
       this.#keeper.onGone();
@@ -53,10 +58,9 @@ export class Connection {
     return this.#socket?.readyState === "open";
   }
 
-  /** Sends a request and waits for the head of its answer. @throws WireFault, the socket's error, the signal's reason. */
-  exchange(request: WireRequest): Promise<Answer> {
+  /** Sends a request, whose head is given, and waits for the head of its answer. @throws WireFault, the socket's error, the signal's reason. */
+  exchange(request: WireRequest, head: Uint8Array): Promise<Answer> {
     const socket = this.#socket!;
-    const head = headOf(request);
     return new Promise((resolve, reject) => {
       socket.ref();
       this.#exchange = new Exchange(this, socket, this.#scratch, request, { resolve, reject });
@@ -66,7 +70,21 @@ export class Connection {
 
   /** Whether anybody is ready for bytes to move; only then is silence a stall. */
   watch(ready: boolean): void {
+    this.#doubted = false;
     this.#socket?.setTimeout(ready ? this.#stallMs : 0); // a long write that moves counts as moving
+  }
+
+  /**
+   * If this process itself was held up, timers go off before it sees what came meanwhile. So silence is believed when it
+   * lasts a little longer.
+   */
+  #silent(): void {
+    if (this.#doubted || !this.#exchange) {
+      this.destroy(stalled(this.#stallMs));
+    } else {
+      this.#doubted = true;
+      this.#socket?.setTimeout(Math.min(DOUBT_MS, this.#stallMs / 4));
+    }
   }
 
   /** The exchange is over and has left nothing behind. */
@@ -86,11 +104,13 @@ export class Connection {
   }
 
   #pour(chunk: Uint8Array): void {
+    if (this.#doubted) this.watch(true);
     if (!this.#exchange) this.#socket?.destroy();
     else if (!this.#exchange.reply.feed(chunk)) this.#socket?.pause();
   }
 
   #landed(count: number): boolean {
+    if (this.#doubted) this.watch(true);
     if (this.#exchange) return this.#exchange.landed(count);
     this.#socket?.destroy(); // it speaks without being asked
     return false;

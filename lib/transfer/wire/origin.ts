@@ -4,7 +4,7 @@ import { dial, type Route } from "./dial.ts";
 import type { Answer } from "./exchange.ts";
 import { WireFault } from "./fault.ts";
 import { inTime } from "./patience.ts";
-import type { WireRequest } from "./request.ts";
+import { headOf, type WireRequest } from "./request.ts";
 
 /** All connections to one origin. */
 export class Origin {
@@ -27,8 +27,9 @@ export class Origin {
   /** @param fresh Over a new connection, to an address that was asked for just now. */
   async request(request: Omit<WireRequest, "expect">, fresh: boolean): Promise<Answer> {
     const expect = this.#expect === "yes" && request.body !== undefined;
+    const head = headOf({ ...request, expect });
     const connection = (fresh ? null : this.#takeFree()) ?? (await this.#open(fresh, request.signal));
-    const answer = await connection.exchange({ ...request, expect });
+    const answer = await connection.exchange({ ...request, expect }, head);
     const { status } = answer.head;
     if (expect && status === 417) {
       this.#expect = "never";

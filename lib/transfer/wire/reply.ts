@@ -2,8 +2,8 @@ import { garbage, WireFault } from "./fault.ts";
 import { bare, checkInterim, fieldOf, framingOf, type Head, HeadLines, keepsAlive, MAX_HEAD } from "./head.ts";
 import type { Scratch } from "./scratch.ts";
 
-/** A size, and extensions, which nobody sends. */
-const CHUNK_LINE = /^([0-9A-Fa-f]{1,12})[ \t]*(?:;.*)?$/;
+/** A size, and extensions, which hardly anybody sends. */
+const CHUNK_LINE = /^([0-9A-Fa-f]{1,12})(?:;[\w-]+(?:=[\w-]+)?)*$/;
 const MAX_CHUNK_LINE = 1024;
 /** 100 Continue, 103 Early Hints, perhaps from two proxies. */
 const MAX_INTERIM = 8;
