@@ -1,12 +1,20 @@
+import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { compositeChecksum, type Manifest } from "../lib/protocol/manifest.ts";
 import { partsOf } from "../lib/protocol/plan.ts";
 import type { PartRequest } from "../lib/protocol/wire.ts";
 import { type DownloadJob, download, downloadTraffic } from "../lib/transfer/download.ts";
+import { FetchTransport } from "../lib/transfer/fetch-http.ts";
 import { NodeTransport } from "../lib/transfer/node-http.ts";
 import { sourceOf } from "../lib/transfer/source.ts";
 import { type Digested, type UploadJob, upload } from "../lib/transfer/upload.ts";
@@ -71,9 +79,9 @@ class Place {
     response.once("close", () => {
       this.open -= 1;
     });
-    const body = await read(request);
+    const digest = await digestOf(request);
     const answer = (bytes = this.bytes.subarray(start, end! + 1)): void => {
-      if (number !== null) return void response.writeHead(200, { "x-amz-checksum-sha256": sha256(body) }).end();
+      if (number !== null) return void response.writeHead(200, { "x-amz-checksum-sha256": digest }).end();
       const range = `bytes ${start}-${end}/${this.bytes.length}`;
       response.writeHead(206, { "content-range": range, "content-length": bytes.length }).end(bytes);
     };
@@ -86,14 +94,15 @@ class Place {
   }
 }
 
-async function read(request: IncomingMessage): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks);
+async function digestOf(request: IncomingMessage): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of request) hash.update(chunk as Buffer);
+  return hash.digest("base64");
 }
 
 const places: Place[] = [];
-const transport = new NodeTransport();
+/** So patient that nothing here is done again because a busy machine was slow. */
+const transport = new NodeTransport({ stallTimeout: 60_000 });
 let server: Server;
 let origin: string;
 
@@ -209,30 +218,30 @@ describe.concurrent.each(ways)("%s", (_way, run) => {
     expect(to.asked).toHaveLength(44);
   });
 
-  it("of which one part in a hundred fails at first makes just these requests again", async () => {
+  it("of which one part in a hundred fails at first makes hardly more requests than these again", async () => {
     const to = place(small(300), PART, (asked) => {
       if (asked.nth === 1 && asked.index % 100 === 50) asked.socket.resetAndDestroy();
       else asked.answer();
     });
     await run(to);
-    // A reset connection may have been another part's a moment before, but no part is asked for more than twice.
-    expect(to.asked.filter(({ nth }) => nth > 1).map(({ index }) => index)).toEqual([50, 150, 250]);
+    for (const index of [50, 150, 250]) expect(to.of(index).length).toBeGreaterThanOrEqual(2);
+    expect(to.asked.length).toBeLessThanOrEqual(303 + 15); // on a busy machine one in twenty may seem to straggle
   });
 
   it("asks once more for a part that takes much longer than the others, over a new connection", async () => {
-    const to = place(small(12), PART, (asked) => {
+    const to = place(small(60), PART, (asked) => {
       if (asked.index !== 7 || asked.nth > 1) asked.answer();
     });
     await run(to);
     const [first, second] = to.of(7);
-    expect(to.asked).toHaveLength(13);
+    expect(to.of(7)).toHaveLength(2);
     const before = to.asked.filter((asked) => asked !== second).map(({ socket }) => socket);
     expect(before).not.toContain(second!.socket);
     await vi.waitFor(() => expect(first!.gone()).toBe(true)); // nobody waits for it any more
   });
 
   it("takes the first request's answer when that comes before the second's", async () => {
-    const to = place(small(12), PART, (asked) => {
+    const to = place(small(60), PART, (asked) => {
       if (asked.index !== 7) asked.answer();
       else if (asked.nth === 2) to.of(7)[0]!.answer();
     });
@@ -242,7 +251,7 @@ describe.concurrent.each(ways)("%s", (_way, run) => {
   });
 
   it("lets the first request go on when the second fails", async () => {
-    const to = place(small(12), PART, (asked) => {
+    const to = place(small(60), PART, (asked) => {
       if (asked.index !== 7) asked.answer();
       else if (asked.nth === 2) {
         asked.refuse(404);
@@ -270,14 +279,16 @@ describe.concurrent.each(ways)("%s", (_way, run) => {
 
   it("that is ended while a request runs twice leaves neither behind", async () => {
     const end = new AbortController();
-    const to = place(small(12), PART, (asked) => {
+    const to = place(small(60), PART, (asked) => {
       if (asked.index !== 7) asked.answer();
       else if (asked.nth === 2) end.abort(new Error("enough"));
     });
     await expect(run(to, { signal: end.signal })).rejects.toThrow("enough");
     for (const { gone } of to.of(7)) await vi.waitFor(() => expect(gone()).toBe(true));
   });
+});
 
+describe.each(ways)("%s of large parts", (_way, run) => {
   it("has no more than 128 MiB in flight, whatever the size of its parts", async () => {
     const held: Asked[] = [];
     const to = place(new Uint8Array(256 * MiB), 64 * MiB, (asked) => void held.push(asked));
@@ -293,7 +304,7 @@ describe.concurrent.each(ways)("%s", (_way, run) => {
 
 describe("a download", () => {
   it("believes no second request that brings wrong bytes", async () => {
-    const from = place(small(12), PART, (asked) => {
+    const from = place(small(60), PART, (asked) => {
       if (asked.index !== 7) asked.answer();
       else if (asked.nth === 2) {
         asked.answer(randomBytes(PART));
@@ -370,6 +381,48 @@ describe("an upload", () => {
     await done;
     expect(most).toBeLessThanOrEqual(128 + 1);
     expect(most).toBeGreaterThan(64);
+  });
+});
+
+describe("memory that threads share", () => {
+  it.each([
+    ["sockets", () => new NodeTransport()],
+    ["fetch", () => new FetchTransport()],
+  ])("goes up and comes down over %s, from and to files", async (_name, make) => {
+    const transport = make();
+    const dir = await mkdtemp(join(tmpdir(), "waybill-test-engine-"));
+    try {
+      const path = join(dir, "source");
+      const to = place(randomBytes(5 * MiB + 3), 2 * MiB, ({ answer }) => answer());
+      await writeFile(path, to.bytes);
+      const reader = await (await sourceOf({ path })).open();
+      expect((await sendTo(to, { reader, transport })).parts).toEqual(to.manifest.parts);
+      await reader.close();
+      expect(Buffer.compare(await fetchFrom(to, { transport }), to.bytes)).toBe(0);
+    } finally {
+      transport.close();
+      await rm(dir, { recursive: true });
+    }
+  });
+
+  const permission = process.allowedNodeEnvironmentFlags.has("--permission")
+    ? "--permission"
+    : "--experimental-permission";
+  it.each([
+    ["by threads that keep no process alive", []],
+    ["where threads are forbidden", [permission, "--allow-fs-read=*"]],
+  ])("is hashed like any other, %s", async (_name, flags) => {
+    const root = fileURLToPath(new URL("../dist/lib/transfer/", import.meta.url));
+    const program = `
+      const { sha256, sharable } = await import(${JSON.stringify(`${root}hash.js`)});
+      const memory = sharable(8 * 2 ** 20).fill(7);
+      if (!(memory.buffer instanceof SharedArrayBuffer)) throw new Error("not shared");
+      const digests = await Promise.all([1, 2, 3, 4, 5, 6].map(() => sha256(memory)));
+      console.log(new Set(digests).size, digests[0]);`;
+    const child = spawn(process.execPath, [...flags, "--input-type=module", "-e", program]);
+    const out = await text(child.stdout);
+    const [code] = child.exitCode === null ? await once(child, "exit") : [child.exitCode];
+    expect([code, out]).toEqual([0, `1 ${sha256(new Uint8Array(8 * MiB).fill(7))}\n`]);
   });
 });
 

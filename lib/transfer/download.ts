@@ -11,7 +11,8 @@ import {
   type Transport,
   takeUrl,
 } from "./http.ts";
-import { Buffers, inParallel, type Progress } from "./parts.ts";
+import { giveMemory, takeMemory } from "./memory.ts";
+import { inParallel, type Progress } from "./parts.ts";
 import { fatal, noAnswer, refusalOf, StoreFault, withRetries, wrongAnswer } from "./retry.ts";
 import { type Lane, type Share, Traffic } from "./traffic.ts";
 
@@ -67,7 +68,6 @@ export async function download(job: DownloadJob): Promise<void> {
   const { manifest, sink, signal, traffic = downloadTraffic() } = job;
   const parts = manifest.size === 0 ? [] : partsOf(manifest).filter(({ number }) => !sink.held?.has(number));
   const urls = new DownloadUrls(job);
-  const buffers = new Buffers(Math.min(manifest.partSize, manifest.size));
   const progress = tracker(job);
   if (manifest.size === 0) await checkEmpty(manifest);
   const share = traffic.join(manifest.partSize);
@@ -75,11 +75,10 @@ export async function download(job: DownloadJob): Promise<void> {
   try {
     await inParallel(feed, signal, async ({ part, lane }, aborted) => {
       const own = sink.memory(part);
-      const memory = own ?? buffers.take();
-      const bytes = memory.subarray(0, part.length);
-      await getPart({ job, urls, buffers, part, lane, bytes }, aborted);
+      const bytes = (own ?? takeMemory(part.length)).subarray(0, part.length);
+      await getPart({ job, urls, part, lane, bytes }, aborted);
       await sink.write(part, bytes);
-      if (!own) buffers.give(memory);
+      if (!own) giveMemory(bytes);
       share.give(part.length);
       progress(part.length);
     });
@@ -105,13 +104,12 @@ async function checkEmpty(manifest: Manifest): Promise<void> {
 interface PartJob extends Begun {
   readonly job: DownloadJob;
   readonly urls: DownloadUrls;
-  readonly buffers: Buffers;
   /** Where the part shall lie. */
   readonly bytes: Uint8Array;
 }
 
 /** Fills `bytes` with what the manifest says of this part. */
-async function getPart({ job, urls, buffers, part, lane, bytes }: PartJob, signal: AbortSignal): Promise<void> {
+async function getPart({ job, urls, part, lane, bytes }: PartJob, signal: AbortSignal): Promise<void> {
   const wrongs = { count: 0 };
   let url: StoreUrl | null = null;
   await withRetries(
@@ -124,8 +122,8 @@ async function getPart({ job, urls, buffers, part, lane, bytes }: PartJob, signa
         part.length,
         part.length,
         async ({ second, signal, moved }) => {
-          if (second) spare = buffers.take();
-          const into = spare && second ? spare.subarray(0, part.length) : bytes;
+          if (second) spare = takeMemory(part.length);
+          const into = second && spare ? spare : bytes;
           await getRange(job, usable, part, into, { fresh: second || wrongs.count > 0, signal, moved });
           await verify(job.manifest, part, into, wrongs);
           return into;
@@ -133,7 +131,7 @@ async function getPart({ job, urls, buffers, part, lane, bytes }: PartJob, signa
         signal,
       );
       if (fetched !== bytes) bytes.set(fetched);
-      if (spare) buffers.give(spare);
+      if (spare) giveMemory(spare);
     },
     signal,
   );

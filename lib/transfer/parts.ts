@@ -7,24 +7,6 @@ export interface Progress {
   readonly partsTotal: number | null;
 }
 
-/** Buffers of one size that are used again and again, so that many parts need the memory of a few. */
-export class Buffers {
-  readonly #size: number;
-  readonly #free: Uint8Array[] = [];
-
-  constructor(size: number) {
-    this.#size = size;
-  }
-
-  take(): Uint8Array {
-    return this.#free.pop() ?? new Uint8Array(this.#size);
-  }
-
-  give(buffer: Uint8Array): void {
-    this.#free.push(buffer);
-  }
-}
-
 /**
  * Works on items as `feed` gives them; how many at a time, the feed decides. The first error, or `outer`, stops the rest:
  * `signal` aborts for all, and the error is thrown when all work has ended, so that nothing goes on in the background.

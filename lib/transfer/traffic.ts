@@ -8,6 +8,8 @@ import { Room } from "./room.ts";
 const MAX_IN_FLIGHT: number = 128 * MiB;
 /** How often the pace looks; a transfer notices its chance within this. */
 const LOOK_MS = 100;
+/** A look that comes so late comes from a process that was busy, and answers may have lain here all the time. */
+const LATE_MS = 300;
 
 /**
  * What transfers that run at the same time share: requests, memory, retries, and what is known about the link. Each joins it and
@@ -23,6 +25,7 @@ export class Traffic {
   readonly #shares = new Set<Share>();
   #bytes = 0;
   #heldUntil = 0;
+  #lookedAt = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
 
   /** @param most Requests at a time. */
@@ -73,7 +76,9 @@ export class Traffic {
     const now = performance.now();
     this.#pace.tick(now, this.#bytes, this.lanes.used);
     this.#open(now);
-    if (now >= this.#heldUntil && this.lanes.idle) this.#hedge(now);
+    const punctual = now - this.#lookedAt < LATE_MS;
+    this.#lookedAt = now;
+    if (punctual && now >= this.#heldUntil && this.lanes.idle) this.#hedge(now);
   }
 
   #open(now: number): void {

@@ -5,7 +5,8 @@ import type { PartRequest, PartUrl } from "../protocol/wire.ts";
 import { sha256 } from "./hash.ts";
 import type { Attempt } from "./hedge.ts";
 import { isExpired, isUsable, type StoreRequest, type StoreUrl, type Transport } from "./http.ts";
-import { Buffers, inParallel, type Progress } from "./parts.ts";
+import { giveMemory, takeMemory } from "./memory.ts";
+import { inParallel, type Progress } from "./parts.ts";
 import { noAnswer, refusalOf, refusesDigest, withRetries, wrongAnswer } from "./retry.ts";
 import { Room } from "./room.ts";
 import type { PartReader } from "./source.ts";
@@ -60,7 +61,6 @@ interface ReadPart {
  */
 export async function upload(job: UploadJob): Promise<Digested> {
   const { plan, stored, signal } = job;
-  const buffers = new Buffers(bufferSize(plan));
   const digests: string[] = [];
   const progress = tracker(job);
   progress(0);
@@ -69,7 +69,7 @@ export async function upload(job: UploadJob): Promise<Digested> {
   const urls = new UploadUrls(job.sign, job.storeOrigin, enough, () => share.idle);
   const begun = new Room(MOST_BEGUN);
   const feed = (aborted: AbortSignal): AsyncGenerator<ReadPart> =>
-    readParts(job, buffers, () => begin(share, begun, bufferSize(plan), aborted));
+    readParts(job, () => begin(share, begun, bufferSize(plan), aborted));
   try {
     await inParallel(feed, signal, async (part, aborted) => {
       const digest = await sha256(part.bytes);
@@ -97,10 +97,9 @@ async function begin(share: Share, begun: Room, bytes: number, signal: AbortSign
 
 /** Reads a payload and puts nothing anywhere: to find out whether it is what was sent before. */
 export async function digest(job: Pick<UploadJob, "reader" | "plan" | "signal">): Promise<Digested> {
-  const buffers = new Buffers(bufferSize(job.plan));
   const digests: string[] = [];
   let size = 0;
-  for await (const part of readParts(job, buffers, async () => () => {})) {
+  for await (const part of readParts(job, async () => () => {})) {
     job.signal?.throwIfAborted();
     digests.push(await sha256(part.bytes));
     size += part.bytes.length;
@@ -122,7 +121,6 @@ function bufferSize({ size, partSize }: UploadJob["plan"]): number {
 /** The payload in parts; zero bytes are one empty part. Nothing is read before it may `begin`. */
 async function* readParts(
   job: Pick<UploadJob, "reader" | "plan">,
-  buffers: Buffers,
   begin: () => Promise<() => void>,
 ): AsyncGenerator<ReadPart> {
   const { reader, plan } = job;
@@ -130,14 +128,14 @@ async function* readParts(
     const end = await begin();
     let buffer: Uint8Array | null = null;
     const take = (): Uint8Array => {
-      buffer = buffers.take();
+      buffer = takeMemory(bufferSize(plan));
       return buffer;
     };
     const bytes = await reader.next(bufferSize(plan), take);
     if (bytes.length === 0 && number > 1) return checkEnd(plan, number - 1);
     checkPart(plan, number, bytes.length);
     const done = (): void => {
-      if (buffer) buffers.give(buffer);
+      if (buffer) giveMemory(buffer);
       end();
     };
     yield { number, bytes, done };
