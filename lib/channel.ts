@@ -74,7 +74,9 @@ interface ReceiveCommon {
   /**
    * Where the payload goes: "bytes" (default), `{ path }`, `{ dir }`, which makes a file `<sender>-<tag>` there, or
    * "stream", which gives nothing before all is verified. A file appears whole, fsynced and verified, or not at all. One that
-   * is there already and is the payload counts as received.
+   * is there already and is the payload counts as received. A call that ended early, or whose process was killed, left what it
+   * had verified beside the file (`.part` and `.journal`), and the next one for it goes on from there; "bytes" and "stream"
+   * begin anew.
    */
   readonly to?: Destination;
   /** Overwrite an existing file. Default false. */
@@ -210,7 +212,8 @@ export class SharedFileDataChannel {
    * @throws WaybillError TIMEOUT; LATE (with `details.payload`) when the deadline or a withdrawal came before the receipt;
    * CORRUPT, TOO_LARGE and REFUSED, which the sender is told; NOT_MEMBER also when every source was expelled; with `notice`
    * UNKNOWN_NOTICE, NOT_RECIPIENT and GONE; CONFLICT and GONE when the stored payload was replaced or deleted;
-   * TARGET_EXISTS, TARGET_UNWRITABLE, NO_SPACE, after which the notice is still open.
+   * TARGET_EXISTS, TARGET_UNWRITABLE, NO_SPACE, and TARGET_BUSY while another call or process receives the same file, after
+   * which the notice is still open.
    */
   receiveStream(options: ReceiveOptions & { readonly to?: "bytes" }): Promise<[string, Uint8Array]>;
   receiveStream(

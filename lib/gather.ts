@@ -31,6 +31,7 @@ export type SourceFailure =
   | "CONFLICT"
   | "GONE"
   | "TARGET_EXISTS"
+  | "TARGET_BUSY"
   | "REFUSED_STATEMENT";
 
 export interface Gathered {
@@ -52,6 +53,7 @@ const OF_ONE_SOURCE: ReadonlySet<string> = new Set<SourceFailure>([
   "CONFLICT",
   "GONE",
   "TARGET_EXISTS",
+  "TARGET_BUSY",
   "REFUSED_STATEMENT",
 ]);
 

@@ -202,7 +202,7 @@ class Receiving {
       if (this.#isVerified(record.id)) notices.push(record.id);
       return { sender, transfer, payload, place: this.#order.place, notices };
     } catch (error) {
-      await this.#order.target.discard();
+      await this.#order.target.discard(error);
       if (await this.#isGone(record, error, signal)) return null;
       const outcome = outcomeOf(error);
       if (outcome) await this.#turnDown(record, outcome);
@@ -220,7 +220,7 @@ class Receiving {
       if (delivery.payload instanceof ReadableStream) await delivery.payload.cancel();
       return again;
     } catch (error) {
-      await target.discard();
+      await target.discard(error);
       this.#session.inbox.keep(delivery);
       throw error;
     }
@@ -240,12 +240,21 @@ class Receiving {
     const issued = performance.now();
     const answer = await this.#ask(record, waiting);
     const manifest = checkManifest(record, answer);
-    if (manifest.size > order.maxBytes)
-      throw new WaybillError("TOO_LARGE", `The payload has ${manifest.size} bytes, and maxBytes is ${order.maxBytes}.`);
-    if (order.accept && !(await order.accept(manifest, order.idOf(record.notice.sender))))
-      throw new WaybillError("REFUSED", "The payload was not accepted, and its sender is told so.");
+    const unwanted = await this.#unwanted(record, manifest);
+    if (unwanted) {
+      await order.target.forget?.(manifest, record.notice.sender);
+      throw unwanted;
+    }
     if (order.gate) return order.gate.run(() => this.#download(record, manifest, answer, issued, waiting), waiting);
     return this.#download(record, manifest, answer, issued, waiting);
+  }
+
+  async #unwanted({ notice }: NoticeRecord, manifest: Manifest): Promise<WaybillError | null> {
+    const { maxBytes, accept, idOf } = this.#order;
+    if (manifest.size > maxBytes)
+      return new WaybillError("TOO_LARGE", `The payload has ${manifest.size} bytes, and maxBytes is ${maxBytes}.`);
+    if (!accept || (await accept(manifest, idOf(notice.sender)))) return null;
+    return new WaybillError("REFUSED", "The payload was not accepted, and its sender is told so.");
   }
 
   async #download(
@@ -259,18 +268,19 @@ class Receiving {
     // Without a time of the caller's own, the download gets what a payload of this size is given.
     const end = order.time === null ? this.#limit(defaultTime(manifest.size), tooSlow) : null;
     try {
-      const sink = await order.target.begin(manifest, record.notice.sender);
+      const signal = end?.signal ?? waiting;
+      const sink = await order.target.begin(manifest, record.notice.sender, signal);
       if (sink)
         await download({
           manifest,
           sink,
           url: answer,
           issued,
-          refresh: (signal) => session.api.download(session.task, record.id, signal),
+          refresh: (aborted) => session.api.download(session.task, record.id, aborted),
           transport: session.transport,
           storeOrigin: session.deployment.storeOrigin,
           traffic: order.traffic,
-          signal: end?.signal ?? waiting,
+          signal,
           onProgress: order.onProgress,
         });
       return await order.target.commit();

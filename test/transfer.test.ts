@@ -6,6 +6,7 @@ import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Store } from "../functions/store.ts";
 import { compositeChecksum, type Manifest } from "../lib/protocol/manifest.ts";
+import { partsOf } from "../lib/protocol/plan.ts";
 import { download } from "../lib/transfer/download.ts";
 import { NodeTransport } from "../lib/transfer/node-http.ts";
 import type { Progress } from "../lib/transfer/parts.ts";
@@ -93,7 +94,7 @@ async function receive(key: string, manifest: Manifest, to: unknown, force = fal
     if (sink) await download({ ...job, sink });
     return await target.commit();
   } catch (error) {
-    await target.discard();
+    await target.discard(error);
     throw error;
   }
 }
@@ -316,10 +317,11 @@ describe("a file target", () => {
     const path = join(dir, "race");
     const target = await targetOf({ path }, {});
     const sink = (await target.begin(manifest, sender))!;
-    await sink.write({ number: 1, start: 0, length: 4 }, bytes.subarray(0, 4));
+    for (const part of partsOf(manifest)) await sink.write(part, bytes.subarray(part.start, part.start + part.length));
     await writeFile(path, "faster");
-    await expect(target.commit()).rejects.toThrow(coded("TARGET_EXISTS"));
-    await target.discard();
+    const error = await target.commit().catch((error: unknown) => error);
+    expect(error).toEqual(coded("TARGET_EXISTS"));
+    await target.discard(error);
     expect(await readFile(path, "utf8")).toBe("faster");
     expect((await readdir(dir)).filter((name) => name.endsWith(".part"))).toEqual([]);
   });

@@ -50,6 +50,7 @@ const codes = {
   SOURCE_MISSING: [0, false],
   SOURCE_CHANGED: [0, false],
   TARGET_EXISTS: [0, false],
+  TARGET_BUSY: [0, true],
   TARGET_UNWRITABLE: [0, false],
   NO_SPACE: [0, false],
 } as const;

@@ -1,4 +1,5 @@
-import { type FileHandle, statfs } from "node:fs/promises";
+import { constants } from "node:fs";
+import { type FileHandle, open, rm, statfs } from "node:fs/promises";
 import { WaybillError } from "../protocol/errors.ts";
 
 // What all that write files have in common.
@@ -13,6 +14,41 @@ export async function attempt<T>(path: string, act: () => Promise<T>): Promise<T
     if (code === "EEXIST") throw exists(path);
     throw unwritable(path, cause);
   }
+}
+
+/** Who owns what we make in a folder. */
+export interface Makers {
+  readonly uid: number;
+}
+
+const ACCESS = { write: constants.O_RDWR, append: constants.O_RDWR | constants.O_APPEND };
+/** Where one of these names is known beforehand, somebody may have put a link or a pipe there. */
+const NO_TRAP: number = (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
+
+/**
+ * A file that an earlier call has made, to read and write it; null when there is none. Others' files are none, nor is what has
+ * a second name: somebody else may write to it, or care for what is in it.
+ */
+export async function openOwn(path: string, { uid }: Makers, access: keyof typeof ACCESS): Promise<FileHandle | null> {
+  const file = await open(path, ACCESS[access] | NO_TRAP).catch(() => null);
+  if (!file) return null;
+  const found = await file.stat();
+  if (found.isFile() && found.nlink === 1 && found.uid === uid) return file;
+  await file.close();
+  return null;
+}
+
+/** A new file to read and write, instead of what has its name. */
+export async function makeFile(path: string, access: keyof typeof ACCESS): Promise<FileHandle> {
+  await rm(path, { force: true });
+  return open(path, ACCESS[access] | constants.O_CREAT | constants.O_EXCL);
+}
+
+/** So that names survive a power cut too, where the system lets a folder be synced. */
+export async function syncFolder(dir: string): Promise<void> {
+  const folder = await open(dir, "r").catch(() => null);
+  await folder?.sync().catch(() => {});
+  await folder?.close();
 }
 
 /** @throws WaybillError NO_SPACE when the disk of this folder certainly has no room. */
@@ -33,6 +69,11 @@ export function exists(path: string): WaybillError {
 export function unwritable(path: string, cause?: unknown): WaybillError {
   const message = `${path} can't be written. Its folder must exist already, and be yours to write.`;
   return new WaybillError("TARGET_UNWRITABLE", message, { cause });
+}
+
+export function busy(path: string): WaybillError {
+  const message = `${path} is being received by another call or process. Wait for it, or receive to another place.`;
+  return new WaybillError("TARGET_BUSY", message);
 }
 
 function noSpace(path: string, cause?: unknown): WaybillError {

@@ -1,18 +1,40 @@
-import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { access, type FileHandle, link, lstat, open, rename, rm, stat } from "node:fs/promises";
+import { access, link, lstat, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { WaybillError } from "../protocol/errors.ts";
-import type { Manifest } from "../protocol/manifest.ts";
-import { partsOf } from "../protocol/plan.ts";
+import type { Hex } from "../protocol/hex.ts";
+import { encodeManifest, type Manifest, manifestDigest } from "../protocol/manifest.ts";
 import { transferId } from "../protocol/statements.ts";
 import type { PartSink } from "./download.ts";
-import { attempt, checkSpace, exists, unwritable, writeAll } from "./file.ts";
-import { sha256 } from "./hash.ts";
+import { attempt, busy, exists, syncFolder, unwritable } from "./file.ts";
+import { Lock } from "./lock.ts";
+import { isWhole, Partial, removePartial } from "./partial.ts";
 import type { Target, TargetOptions } from "./target.ts";
 
-/** File systems take names of 255 bytes; the temporary name needs some of them. */
+/** File systems take names of 255 bytes; what stands beside a file while it is received needs some of them. */
 const MAX_NAME = 200;
+
+/**
+ * After these the payload comes no more, or can't go where it should. After everything else (a time that is over, a signal, the
+ * network, the store, a callback, a withdrawal that another notice may follow) a later call goes on with what is verified.
+ */
+const LAST: ReadonlySet<string> = new Set([
+  "CORRUPT",
+  "TOO_LARGE",
+  "REFUSED",
+  "CONFLICT",
+  "EXPELLED",
+  "NOT_MEMBER",
+  "NOT_RECIPIENT",
+  "TARGET_EXISTS",
+  "TARGET_UNWRITABLE",
+  "NO_SPACE",
+]);
+
+/** Whether nobody can go on after this error with what it has of the payload. */
+function comesNoMore(error: unknown): boolean {
+  return error instanceof WaybillError && LAST.has(error.code);
+}
 
 /** One file. */
 export function fileTarget(path: string, options: TargetOptions): Target<string> {
@@ -47,7 +69,8 @@ class FileTarget implements Target<string> {
   readonly #whole: string | undefined;
   #path = "";
   #part = "";
-  #file: FileHandle | null = null;
+  #lock: Lock | null = null;
+  #partial: Partial | null = null;
 
   constructor(
     dir: string,
@@ -73,47 +96,80 @@ class FileTarget implements Target<string> {
     });
   }
 
-  async begin(manifest: Manifest, sender: string): Promise<PartSink | null> {
-    this.#path = join(this.#dir, this.#nameFor(manifest, sender));
+  async begin(manifest: Manifest, sender: string, signal?: AbortSignal): Promise<PartSink | null> {
+    const digest = this.#find(manifest, sender);
+    const free = await this.#take();
     const standing = await lstat(this.#path).catch(() => null);
     if (standing?.isDirectory()) throw isFolder(this.#path);
-    if (standing?.isFile() && (await isPayload(this.#path, manifest))) return null;
+    if (standing?.isFile() && (await isPayload(this.#path, manifest, signal))) {
+      if (free) await this.#leave(); // an earlier call may have ended before it was done
+      return null;
+    }
+    if (!free) throw busy(this.#path);
     if (standing && !this.#force) throw exists(this.#path);
-    await checkSpace(this.#dir, this.#path, manifest.size);
-    // A name of its own, so that two receivers with one target never write into each other's file.
-    this.#part = `${this.#path}.${randomBytes(6).toString("hex")}.part`;
-    this.#file = await attempt(this.#path, () => open(this.#part, "wx"));
-    const file = this.#file;
-    return {
-      memory: () => null,
-      write: ({ start }, bytes) => attempt(this.#path, () => writeAll(file, bytes, start)),
-    };
+    const place = { path: this.#path, part: this.#part, makers: this.#lock! };
+    this.#partial = await Partial.open(place, manifest, digest, signal);
+    return this.#partial;
   }
 
   async commit(): Promise<string> {
-    const file = this.#file;
-    if (!file) return this.#path; // it was there already
-    await attempt(this.#path, async () => {
-      await file.sync();
-      await file.close();
-      this.#file = null;
-      await (this.#force ? rename(this.#part, this.#path) : publish(this.#part, this.#path));
-      this.#part = "";
-      await syncFolder(this.#dir);
-    });
+    const partial = this.#partial;
+    if (!partial) return this.#path; // it was there already
+    await partial.finish();
+    this.#partial = null;
+    await attempt(this.#path, () => (this.#force ? rename(this.#part, this.#path) : publish(this.#part, this.#path)));
+    await syncFolder(this.#dir);
+    await this.#leave();
     return this.#path;
   }
 
-  async discard(): Promise<void> {
-    const file = this.#file;
-    this.#file = null;
-    await file?.close().catch(() => {});
-    if (this.#part !== "") await rm(this.#part, { force: true }).catch(() => {});
-    this.#part = "";
+  async discard(reason: unknown): Promise<void> {
+    await this.#partial?.close().catch(() => {});
+    this.#partial = null;
+    if (this.#lock && comesNoMore(reason)) await removePartial(this.#part);
+    await this.#lock?.release();
+    this.#lock = null;
+  }
+
+  async forget(manifest: Manifest, sender: string): Promise<void> {
+    this.#find(manifest, sender);
+    if (!(await this.#take().catch(() => false))) return;
+    await removePartial(this.#part);
+    await this.#lock?.release();
+    this.#lock = null;
+  }
+
+  /** A restarted process finds the same names. */
+  #find(manifest: Manifest, sender: string): Hex {
+    const digest = manifestDigest(encodeManifest(manifest));
+    this.#path = join(this.#dir, this.#nameFor(manifest, sender));
+    this.#part = join(this.#dir, `${this.#stem}.${digest.slice(2, 18)}.part`);
+    return digest;
+  }
+
+  /** Begins the names of what stands beside the file while it is received. */
+  get #stem(): string {
+    return Buffer.from(basename(this.#path)).subarray(0, MAX_NAME).toString();
+  }
+
+  async #take(): Promise<boolean> {
+    this.#lock = await attempt(this.#path, () => Lock.take(this.#dir, this.#stem));
+    return this.#lock !== null;
+  }
+
+  /** The file is there. What was begun for it, this payload or others, has no place any more. */
+  async #leave(): Promise<void> {
+    for (const name of await readdir(this.#dir).catch(() => [])) {
+      const rest = name.startsWith(`${this.#stem}.`) ? name.slice(this.#stem.length + 1) : "";
+      if (/^[0-9a-f]{16}\.part$/.test(rest)) await removePartial(join(this.#dir, name));
+    }
+    await removePartial(this.#part);
+    await this.#lock?.release();
+    this.#lock = null;
   }
 }
 
-/** Gives the file its name unless somebody else was faster. */
+/** Gives the file its name unless somebody else was faster. The part file may stay as a second name of it. */
 async function publish(part: string, path: string): Promise<void> {
   try {
     await link(part, path); // unlike rename it never replaces anything
@@ -121,35 +177,21 @@ async function publish(part: string, path: string): Promise<void> {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") throw error;
     const placeholder = await open(path, "wx"); // a file system without links: who makes this may replace it
     await placeholder.close();
-    return rename(part, path).catch(async (cause: unknown) => {
+    await rename(part, path).catch(async (cause: unknown) => {
       await rm(path, { force: true });
       throw cause;
     });
   }
-  await rm(part, { force: true });
-}
-
-/** So that the name survives a power cut too, where the system lets a folder be synced. */
-async function syncFolder(dir: string): Promise<void> {
-  const folder = await open(dir, "r").catch(() => null);
-  await folder?.sync().catch(() => {});
-  await folder?.close();
 }
 
 /** Is this file the payload that the manifest describes? */
-async function isPayload(path: string, manifest: Manifest): Promise<boolean> {
+async function isPayload(path: string, manifest: Manifest, signal?: AbortSignal): Promise<boolean> {
   const file = await open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0)).catch(() => null);
   if (!file) return false;
   try {
-    if ((await file.stat()).size !== manifest.size) return false;
-    const memory = new Uint8Array(manifest.partSize);
-    for (const { number, start, length } of partsOf(manifest)) {
-      const { bytesRead } = await file.read(memory, 0, length, start);
-      if (bytesRead !== length || (await sha256(memory.subarray(0, length))) !== manifest.parts[number - 1])
-        return false;
-    }
-    await file.sync(); // another process may have written it a moment ago
-    return true;
+    const whole = await isWhole(file, manifest, signal);
+    if (whole) await file.sync(); // another process may have written it a moment ago
+    return whole;
   } finally {
     await file.close();
   }

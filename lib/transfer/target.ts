@@ -9,24 +9,38 @@ import { isNode, needFiles } from "./runtime.ts";
  * file name replaced; or out of a stream, which is handed out when the whole payload is verified. What the stream has not
  * given yet lies in a nameless file in the system's temporary folder (in memory where there are no files), which is gone
  * when the stream was read to its end or cancelled: do one of them.
+ *
+ * Into a file or folder a payload is received once, however often the process is killed meanwhile. Until it is whole it is
+ * `<name>.<16 hex digits>.part` beside the file, with a `.journal` of its verified parts; a later call for the same payload and
+ * place verifies these again and fetches the others. They stay after a time that is over, a signal, a failing network, store or
+ * callback, a crash and a power cut (which costs the last seconds' parts). They go when the payload is there; when it turned out
+ * CORRUPT, TOO_LARGE, REFUSED or replaced (CONFLICT); when you were expelled; after TARGET_EXISTS, TARGET_UNWRITABLE and NO_SPACE;
+ * and when the file is there with another payload. One call at a time receives a file, which a `.lock` beside it says, whose
+ * word ends with its process; others get TARGET_BUSY. "bytes" and "stream" begin anew.
  */
 export type Destination = "bytes" | { readonly path: string } | { readonly dir: string } | "stream";
 
 /** A received payload: bytes, a file's path, or a stream. */
 export type Received = Uint8Array | string | ReadableStream<Uint8Array>;
 
-/** A destination for one payload. Nothing is visible there before `commit`, and nothing is left there after `discard`. */
+/** A destination for one payload, or one after the other. Nothing is visible there before `commit`. */
 export interface Target<T> {
   /** @throws WaybillError TARGET_UNWRITABLE, before anything is waited for. */
   check(): Promise<void>;
   /**
-   * Makes room. Null when the very payload is there already.
-   * @throws WaybillError TARGET_EXISTS, TARGET_UNWRITABLE, NO_SPACE
+   * Makes room, or finds what an earlier call has left. Null when the very payload is there already.
+   * @throws WaybillError TARGET_EXISTS, TARGET_BUSY, TARGET_UNWRITABLE, NO_SPACE; the signal's reason.
    */
-  begin(manifest: Manifest, sender: string): Promise<PartSink | null>;
+  begin(manifest: Manifest, sender: string, signal?: AbortSignal): Promise<PartSink | null>;
   /** The payload is whole: it appears at its destination, and stays there whatever happens to the machine. */
   commit(): Promise<T>;
-  discard(): Promise<void>;
+  /**
+   * To be called when anything of this has failed. In a folder, what is verified stays for a later call, unless the reason means
+   * that none can go on with it.
+   */
+  discard(reason: unknown): Promise<void>;
+  /** The payload will not be received, although an earlier call may have begun to. */
+  forget?(manifest: Manifest, sender: string): Promise<void>;
 }
 
 export interface TargetOptions {
