@@ -100,6 +100,7 @@ export class Exchange {
 
   #sent(count: number): void {
     this.#request.moved?.(count);
+    if (this.#sending === "yes") this.#line.watch(true);
     this.#sendSlice();
   }
 
