@@ -115,7 +115,7 @@ describe("concurrency", () => {
 
   it("goes down when the store sheds, stays below, and looks again only now and then", () => {
     const seen = play(60, { each: 25, sheds: 10 });
-    expect(seen.at(-1)!.shed).toBeLessThanOrEqual(12);
+    expect(seen.at(-1)!.shed).toBeLessThanOrEqual(40);
     expect(Math.max(...levels(between(seen, 3, 60)))).toBeLessThanOrEqual(12);
     expect(mean(between(seen, 5, 60))).toBeGreaterThan(0.75 * (10 * 25 * (320 / 370)));
   });
@@ -124,7 +124,7 @@ describe("concurrency", () => {
     const pace = new Pace(32);
     for (let i = 0; i < 50; i++) pace.slowDown(1000);
     expect(pace.allowed).toBe(3);
-    for (let now = 2000; now < 20_000; now += 600) pace.slowDown(now);
+    for (let now = 2000; now < 20_000; now += 300) pace.slowDown(now);
     expect(pace.allowed).toBe(1);
     let bytes = 0;
     let now = 20_000;
@@ -133,6 +133,12 @@ describe("concurrency", () => {
       pace.tick(now, bytes, pace.allowed);
     }
     expect(now).toBeLessThan(32_000);
+  });
+
+  it("takes one such answer among many for an accident", () => {
+    const pace = new Pace(32);
+    for (let now = 1000; now < 60_000; now += 1000) pace.slowDown(now);
+    expect(pace.allowed).toBe(4);
   });
 
   it.each([

@@ -20,6 +20,8 @@ const OTHER_LINK = 2;
 const COLLAPSE = { share: 0.5, ms: 3_000 };
 /** What remains after the store asked us to slow down. */
 const SLOWER = 0.75;
+/** One such answer among many is an accident, that a retry makes up for; so many in a second are meant. */
+const MEANT = { few: 2, share: 0.1, ms: 1_000 };
 /** A level at which the store asked for that is left alone for a while. */
 const CEILING_MS = 5_000;
 
@@ -42,6 +44,8 @@ export class Pace {
   #best = 0;
   #lowSince: number | null = null;
   #slowedAt = Number.NEGATIVE_INFINITY;
+  /** When the store asked for less. */
+  #pleas: number[] = [];
   #ceiling = Number.POSITIVE_INFINITY;
   /** Where the present measurement began. */
   #mark: { readonly at: number; readonly bytes: number } | null = null;
@@ -76,7 +80,9 @@ export class Pace {
 
   /** The store asked for less: 503 or 429. A storm's many answers are one piece of news. */
   slowDown(now: number): void {
-    if (now - this.#slowedAt < TICK_MS) return;
+    this.#pleas = [...this.#pleas.filter((at) => now - at < MEANT.ms), now];
+    const meant = this.#pleas.length >= Math.max(MEANT.few, this.allowed * MEANT.share);
+    if (!meant || now - this.#slowedAt < TICK_MS) return;
     this.#slowedAt = now;
     this.#ceiling = this.allowed;
     this.#goTo(Math.floor(this.allowed * SLOWER), "resting");

@@ -17,6 +17,8 @@ import { UploadUrls } from "./upload-urls.ts";
 const MOST_PUTS = 64;
 /** Parts that are read and not done, at most: small ones are bounded by their number, not by their memory. */
 const MOST_BEGUN = 128;
+/** Parts that are read and hashed at a time where nothing is sent: one is read while threads have work. */
+const MOST_HASHED = 3;
 /** Of the memory, for parts that are being sent; what is read, hashed and signed ahead of them has the rest. */
 const IN_LANES = 0.75;
 /** Of the parts that may be begun, so many are signed in one call: few calls, and some parts always have their URLs. */
@@ -99,12 +101,17 @@ async function begin(share: Share, begun: Room, bytes: number, signal: AbortSign
 export async function digest(job: Pick<UploadJob, "reader" | "plan" | "signal">): Promise<Digested> {
   const digests: string[] = [];
   let size = 0;
-  for await (const part of readParts(job, async () => () => {})) {
-    job.signal?.throwIfAborted();
-    digests.push(await sha256(part.bytes));
+  const begun = new Room(MOST_HASHED);
+  const feed = (aborted: AbortSignal): AsyncGenerator<ReadPart> =>
+    readParts(job, async () => {
+      await begun.take(1, aborted);
+      return () => begun.give(1);
+    });
+  await inParallel(feed, job.signal, async (part) => {
+    digests[part.number - 1] = await sha256(part.bytes);
     size += part.bytes.length;
     part.done();
-  }
+  });
   return digested(job.reader, job.plan.partSize, digests, size);
 }
 
