@@ -28,6 +28,8 @@ export class Scene {
   readonly stack: Stack;
   /** Every request that reached the store. */
   readonly requests: readonly RequestLog[];
+  /** Called with each of them. */
+  onRequest: (entry: RequestLog) => void = () => {};
   readonly #node: JsonRpcProvider;
   readonly #contractors: TaskContractor[] = [];
 
@@ -39,8 +41,13 @@ export class Scene {
 
   static async start(options: StackOptions = {}): Promise<Scene> {
     const requests: RequestLog[] = [];
-    const stack = await startStack({ ...options, onStoreRequest: (entry) => void requests.push(entry) });
-    return new Scene(stack, requests);
+    let scene: Scene | undefined;
+    const onStoreRequest = (entry: RequestLog): void => {
+      requests.push(entry);
+      scene?.onRequest(entry);
+    };
+    scene = new Scene(await startStack({ ...options, onStoreRequest }), requests);
+    return scene;
   }
 
   async stop(): Promise<void> {
