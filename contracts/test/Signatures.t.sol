@@ -248,7 +248,7 @@ contract SignaturesTest is World {
         (address wallet, Notice memory n) = _asked(address(new BurningWallet()));
         Item[] memory list = items(walletItem(wallet, n, 1, ""));
         uint256 before = gasleft();
-        uint8[][] memory codes = waybill.relay(list);
+        uint8[][] memory codes = waybill.relay{gas: 3_000_000}(list);
         vm.assertLt(before - gasleft(), 450_000);
         vm.assertEq(codes[0][0], Reason.BAD_SIGNATURE);
     }
@@ -257,7 +257,7 @@ contract SignaturesTest is World {
         (address wallet, Notice memory n) = _asked(address(new BombingWallet()));
         Item[] memory list = items(walletItem(wallet, n, 1, ""));
         uint256 before = gasleft();
-        uint8[][] memory codes = waybill.relay(list);
+        uint8[][] memory codes = waybill.relay{gas: 3_000_000}(list);
         vm.assertLt(before - gasleft(), 450_000);
         vm.assertEq(codes[0][0], Reason.OK);
     }
