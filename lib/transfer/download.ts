@@ -2,6 +2,7 @@ import { WaybillError } from "../protocol/errors.ts";
 import type { Manifest } from "../protocol/manifest.ts";
 import { type Part, partsOf } from "../protocol/plan.ts";
 import { sha256 } from "./hash.ts";
+import type { Attempt } from "./hedge.ts";
 import {
   isExpired,
   isUsable,
@@ -109,32 +110,30 @@ interface PartJob extends Begun {
 }
 
 /** Fills `bytes` with what the manifest says of this part. */
-async function getPart({ job, urls, part, lane, bytes }: PartJob, signal: AbortSignal): Promise<void> {
+async function getPart(order: PartJob, signal: AbortSignal): Promise<void> {
   const wrongs = { count: 0 };
   let url: StoreUrl | null = null;
-  await withRetries(
-    lane,
-    async (last) => {
-      const usable = await urls.get(last?.remedy === "expired" ? url : null, signal);
-      url = usable;
-      let spare: Uint8Array | null = null;
-      const fetched = await lane.run(
-        part.length,
-        part.length,
-        async ({ second, signal, moved }) => {
-          if (second) spare = takeMemory(part.length);
-          const into = second && spare ? spare : bytes;
-          await getRange(job, usable, part, into, { fresh: second || wrongs.count > 0, signal, moved });
-          await verify(job.manifest, part, into, wrongs);
-          return into;
-        },
-        signal,
-      );
-      if (fetched !== bytes) bytes.set(fetched);
-      if (spare) giveMemory(spare);
-    },
-    signal,
-  );
+  const attempt = async (last: StoreFault | null): Promise<void> => {
+    url = await order.urls.get(last?.remedy === "expired" ? url : null, signal);
+    await fetchPart(order, url, wrongs, signal);
+  };
+  await withRetries(order.lane, attempt, signal);
+}
+
+/** Once, or twice at a time when the first takes too long; the second has memory of its own. */
+async function fetchPart(order: PartJob, url: StoreUrl, wrongs: { count: number }, signal: AbortSignal): Promise<void> {
+  const { job, part, lane, bytes } = order;
+  const spares: Uint8Array[] = [];
+  const fetch = async ({ second, signal, moved }: Attempt): Promise<Uint8Array> => {
+    const into = second ? takeMemory(part.length) : bytes;
+    if (second) spares.push(into);
+    await getRange(job, url, part, into, { fresh: second || wrongs.count > 0, signal, moved });
+    await verify(job.manifest, part, into, wrongs);
+    return into;
+  };
+  const fetched = await lane.run(part.length, part.length, fetch, signal);
+  if (fetched !== bytes) bytes.set(fetched);
+  for (const spare of spares) giveMemory(spare);
 }
 
 /** A part that is wrong is fetched once more, over a new connection; then it is what was stored. */
