@@ -60,9 +60,16 @@ export function judge(
 /** What the contract would answer to statements, but for those of which an earlier one in the same call may change the answer. */
 export async function standingReasons(entries: readonly Entry[], simulate: Simulate): Promise<Map<Entry, Reason>> {
   const reasons = new Map<Entry, Reason>();
-  for (let i = 0; i < entries.length; i += JUDGED_AT_ONCE) {
-    const packets = packetsOf(entries.slice(i, i + JUDGED_AT_ONCE));
-    addStanding(reasons, packets, (await simulate(packets.map(itemOf))) ?? []);
+  for (let rest = entries, atOnce = JUDGED_AT_ONCE; rest.length > 0; ) {
+    const some = rest.slice(0, atOnce);
+    const packets = packetsOf(some);
+    const answers = await simulate(packets.map(itemOf));
+    if (answers) addStanding(reasons, packets, answers);
+    else if (some.length > 1) {
+      atOnce = Math.ceil(some.length / 2); // too much for one call, if only for its bytes (EIP-7623)
+      continue;
+    }
+    rest = rest.slice(some.length);
   }
   return reasons;
 }

@@ -341,3 +341,17 @@ it("a gas limit is enough for whatever is packed, and not twice as much", async 
   expect(receipt!.status).toBe(1);
   expect(transaction!.gasLimit).toBeLessThan(receipt!.gasUsed * 2n);
 });
+
+it("what is too large to be judged in one call is judged in several, or anybody could fill the outbox for ever", async () => {
+  const task = await Task.opened(world, 2);
+  const deadline = (await world.now()) + 60;
+  const payload = `0x${"ff".repeat(4096)}` as const;
+  const all = await Promise.all(Array.from({ length: 100 }, () => task.message({ deadline, payload })));
+  const ids = await Promise.all(all.map((signed) => desk.outbox.post(signed)));
+  await rpc("evm_increaseTime", 61);
+  await desk.mine(1);
+  await desk.publisher().step();
+  const states = await Promise.all(ids.map((id) => desk.outbox.state(id)));
+  expect(states).toEqual(ids.map(() => ({ state: "refused", reason: "EXPIRED" })));
+  expect(await desk.keys("outbox/")).toEqual([]);
+});
