@@ -299,7 +299,7 @@ contract SignaturesTest is World {
         if (delegated) _delegate(member(9), hungry); // a little dearer to call
         (address wallet, Notice memory n) = _asked(delegated ? member(9) : hungry);
         Item[] memory list = items(walletItem(wallet, n, 1, ""));
-        gas = 5_000 + gas % 600_000;
+        gas = gas % 2 == 0 ? 5_000 + gas % 600_000 : 400_000 + gas % 60_000; // half of them around the limit
         try waybill.relay{gas: gas}(list) returns (uint8[][] memory codes) {
             vm.assertEq(codes[0][0], Reason.OK);
             assertState(n, 0, 1 << 5, false);
