@@ -7,8 +7,8 @@ import { WaybillError } from "./protocol/errors.ts";
 import type { Hex } from "./protocol/hex.ts";
 import { MAX_EVENTS } from "./protocol/limits.ts";
 
-/** A server that says "at once, again" without having waited is not asked more often than this. */
-const LEAST_POLL_MS = 250;
+/** A server that says "at once, again" without having waited is not asked more often than this, and none more rarely. */
+const API_POLL_MS = { least: 250, most: 30_000 };
 /** How often a node of one's own is asked, however slow or fast its chain is. */
 const NODE_POLL_MS = { least: 100, most: 2_000 };
 /** Tries to learn where the chain stands. */
@@ -23,7 +23,7 @@ export function apiSource(api: Api, task: Hex): EventSource {
       // A full answer may end before its head.
       if (events.length > 0) return { events, head: null, poll: 0 };
       const waited = performance.now() - began;
-      return { events, head, poll: Math.max(poll, LEAST_POLL_MS - waited) };
+      return { events, head, poll: Math.min(API_POLL_MS.most, Math.max(poll, API_POLL_MS.least - waited)) };
     },
     look: async (signal) => {
       const { events, next, head } = await api.newest(task, signal);

@@ -525,6 +525,27 @@ describe("a server", () => {
     expect(reads).toBeLessThan(40);
   });
 
+  it.each([2 ** 31 - 1, 2 ** 40])(
+    "that says to come back in %d ms is neither left alone nor asked at once",
+    async (poll) => {
+      const { task } = await taskWith(0);
+      const app = createApi(api.deps);
+      const speak: typeof fetch = async (input, init) => {
+        const response = await app.fetch(new Request(String(input), init));
+        return Response.json({ ...((await response.json()) as Answer), poll });
+      };
+      const [signer] = task.members as [Wallet];
+      const source = apiSource(
+        new Api({ deployment: deployment(), signer, account: addressOf(signer), fetch: speak }),
+        task.id,
+      );
+      const { head, seq } = await source.look();
+      const batch = await source.read({ seq, block: head.block }, new AbortController().signal);
+      expect(batch.events).toEqual([]);
+      expect(batch.poll).toBe(30_000); // a timer holds 2 ** 31 - 1, and takes more for nothing
+    },
+  );
+
   it("tells whoever was expelled so, and what was told before stays", async () => {
     const { task, ids } = await taskWith(1);
     const watched = overHttps(task, { as: task.members[1]! });
