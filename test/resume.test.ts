@@ -409,29 +409,47 @@ describe("a lock", () => {
     await expectFree();
   });
 
-  it("of another machine stands as long as it is heard of", async () => {
-    await claim({ machine: "elsewhere" });
-    await expectTaken();
-    await utimes(join(home, LIVING), OLD, OLD);
-    await expectFree();
-  });
+  /** Claims by which nobody can tell whether their process lives. */
+  const silent: [string, () => Promise<void>][] = [
+    ["of another machine", () => claim({ machine: "elsewhere" })],
+    ["of a process that doesn't say when it began", () => claim({ start: "" })],
+    ...["", "{", "[]", "null", '{"machine":1}', '{"machine":"x","pid":-1,"start":""}'].map(
+      (text): [string, () => Promise<void>] => [`that says ${text}`, () => writeFile(join(home, LIVING), text)],
+    ),
+  ];
+  const age = (ms: number): Promise<void> =>
+    utimes(join(home, LIVING), new Date(Date.now() - ms), new Date(Date.now() - ms));
 
-  it("where processes don't say when they began, stands as long as it is heard of", async () => {
-    await claim({ start: "" });
-    await expectTaken();
-    await utimes(join(home, LIVING), OLD, OLD);
-    await expectFree();
-  });
-
-  it.each(["", "{", "[]", "null", '{"machine":1}', '{"machine":"x","pid":-1,"start":""}'])(
-    "that says %j stands until it is old",
-    async (text) => {
-      await writeFile(join(home, LIVING), text);
+  it.each(silent)("%s stands when it is heard of", async (_whose, write) => {
+    await write();
+    const beat = setInterval(() => void appendFile(join(home, LIVING), " "), 100);
+    try {
       await expectTaken();
-      await utimes(join(home, LIVING), OLD, OLD);
-      await expectFree();
-    },
-  );
+    } finally {
+      clearInterval(beat);
+    }
+  });
+
+  it.each(silent)("%s is free when it has not been heard of for a while", async (_whose, write) => {
+    await write();
+    await age(14_500);
+    await expectFree();
+    await write();
+    await age(3_600_000);
+    await expectFree();
+  });
+
+  it("that may be a dead one's is not waited for longer than the signal says", async () => {
+    await claim({ machine: "elsewhere" });
+    const end = new AbortController();
+    const reason = new Error("enough");
+    const target = await targetIn(home);
+    const begun = target.begin(manifest, sender, end.signal);
+    setTimeout(() => end.abort(reason), 50);
+    await expect(begun).rejects.toBe(reason);
+    await target.discard(reason);
+    expect(await readdir(home)).toEqual([LIVING]);
+  });
 
   it("of another name is none", async () => {
     for (const name of ["model.lock", "models.ffffffffffff.lock", "model.x.ffffffffffff.lock"])

@@ -5,10 +5,11 @@ import { WaybillError } from "../protocol/errors.ts";
 // What all that write files have in common.
 
 /** Says of a file operation's failure what it means to the caller. */
-export async function attempt<T>(path: string, act: () => Promise<T>): Promise<T> {
+export async function attempt<T>(path: string, act: () => Promise<T>, signal?: AbortSignal): Promise<T> {
   try {
     return await act();
   } catch (cause) {
+    if (signal?.aborted && cause === signal.reason) throw cause;
     const { code } = cause as NodeJS.ErrnoException;
     if (code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG") throw noSpace(path, cause);
     if (code === "EEXIST") throw exists(path);

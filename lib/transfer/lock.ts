@@ -8,17 +8,28 @@ import * as z from "zod/mini";
 // Who wants a name writes a claim, a file that nobody else has, and then looks for others' claims: if there are none, the name
 // is its own. Of two that both hold it, one would have looked after the other had written; so there is at most one. A claim
 // whose process has ended counts for nothing, and anybody may remove it: its name is nobody else's, now or later, and so no
-// living claim is ever removed for a dead one.
+// living claim is ever removed for a dead one. Where processes can't be looked at (on another machine, in a container that was
+// started again) a claim is living that is written anew from time to time.
 
-/** How often a holder says that it is there, for those who can't look at its process. */
+/** How often a holder says that it is there. */
 const BEAT_MS = 3_000;
 /** After so long without a word it is taken for dead. A holder whose event loop is blocked for longer loses no bytes by it. */
 const STALE_MS = 15_000;
 /** The one of several that goes first waits so long for the others to see it. */
 const PATIENCE_MS = 1_000;
+/** Others come and go meanwhile; nobody waits for the name longer than this. */
+const LONGEST_MS: number = STALE_MS + 5_000;
 const PAUSE_MS = 20;
 
 const claim = z.object({ machine: z.string(), pid: z.int().check(z.gte(1)), start: z.string() });
+
+/** A claim that may be living, and when it was last written. */
+interface Rival {
+  readonly name: string;
+  readonly written: number;
+  /** Whether its process is known to live; else it may be a dead one's that has not been silent for long enough. */
+  readonly sure: boolean;
+}
 
 /** A name in a folder that is ours until `release`, or until this process ends, however it ends. */
 export class Lock {
@@ -28,23 +39,34 @@ export class Lock {
   readonly #beat: NodeJS.Timeout;
 
   /**
-   * Null when somebody else has it.
-   * @throws what the file system says when no file can be made in this folder.
+   * Null when somebody else has it. Whether somebody does may take some seconds to find out, if it is not a process of this
+   * machine.
+   * @throws what the file system says when no file can be made in this folder; the signal's reason.
    */
-  static async take(dir: string, name: string): Promise<Lock | null> {
+  static async take(dir: string, name: string, signal?: AbortSignal): Promise<Lock | null> {
+    const end = performance.now() + LONGEST_MS;
+    for (;;) {
+      const found = await Lock.#try(dir, name);
+      if (found instanceof Lock) return found;
+      if (performance.now() > end || (await isHeld(dir, found, signal))) return null;
+    }
+  }
+
+  static async #try(dir: string, name: string): Promise<Lock | Rivals> {
     const own = `${name}.${randomBytes(6).toString("hex")}.lock`;
     const path = join(dir, own);
     const text = JSON.stringify({ machine: await machine(), pid: process.pid, start: await startOf(process.pid) });
     try {
       await writeFile(path, text, { flag: "wx" });
       const { uid, mtimeMs } = await lstat(path);
-      if (await isAlone(dir, name, own, mtimeMs)) return new Lock(path, uid, text);
+      const rivals = await contend(dir, name, own, mtimeMs);
+      if (rivals.all.length === 0) return new Lock(path, uid, text);
+      await rm(path, { force: true });
+      return rivals;
     } catch (error) {
       await rm(path, { force: true });
       throw error;
     }
-    await rm(path, { force: true });
-    return null;
   }
 
   private constructor(path: string, uid: number, text: string) {
@@ -59,40 +81,64 @@ export class Lock {
   }
 }
 
-/** @param now What time it is by the clock of the file system, which may be another machine's. */
-async function isAlone(dir: string, name: string, own: string, now: number): Promise<boolean> {
+/** The living claims beside our own, and what time it was then by the file system's clock, which may be another machine's. */
+interface Rivals {
+  readonly all: readonly Rival[];
+  readonly now: number;
+}
+
+/** @returns those who have the name or go before us. */
+async function contend(dir: string, name: string, own: string, now: number): Promise<Rivals> {
   const end = performance.now() + PATIENCE_MS;
   for (;;) {
-    const rivals = await rivalsOf(dir, name, own, now);
-    if (rivals.length === 0) return true;
-    if (rivals.some((rival) => rival < own) || performance.now() > end) return false;
+    const all = await rivalsOf(dir, name, own, now);
+    if (all.length === 0 || all.some((rival) => rival.name < own) || performance.now() > end) return { all, now };
     await pause(PAUSE_MS); // the others see us, and give way unless one of them has it
   }
 }
 
+/** False when none of these claims stands any more, or none needs to. */
+async function isHeld(dir: string, { all, now }: Rivals, signal: AbortSignal | undefined): Promise<boolean> {
+  if (all.some(({ sure }) => sure)) return true;
+  const begun = performance.now();
+  for (const { name, written } of all) {
+    for (;;) {
+      signal?.throwIfAborted();
+      const found = await lstat(join(dir, name)).catch(() => null);
+      if (!found || now - written + performance.now() - begun > STALE_MS) break;
+      if (found.mtimeMs !== written) return true;
+      await pause(PAUSE_MS);
+    }
+  }
+  return false;
+}
+
 /** The living claims beside our own. Dead ones are removed. */
-async function rivalsOf(dir: string, name: string, own: string, now: number): Promise<string[]> {
-  const found: string[] = [];
+async function rivalsOf(dir: string, name: string, own: string, now: number): Promise<Rival[]> {
+  const found: Rival[] = [];
   for (const other of await readdir(dir)) {
     if (other === own || !other.startsWith(`${name}.`) || !/^[0-9a-f]{12}\.lock$/.test(other.slice(name.length + 1)))
       continue;
     const path = join(dir, other);
-    if (await isAlive(path, now)) found.push(other);
+    const rival = await look(path, other, now);
+    if (rival) found.push(rival);
     else await rm(path, { force: true }).catch(() => {});
   }
   return found;
 }
 
-async function isAlive(path: string, now: number): Promise<boolean> {
+/** Null when it is a dead one's, or has just been given up. */
+async function look(path: string, name: string, now: number): Promise<Rival | null> {
   const found = await lstat(path).catch(() => null);
-  if (!found) return false; // it has just been given up
+  if (!found) return null;
+  const written = found.mtimeMs;
   const { machine: there, pid, start } = await readClaim(path);
   if (there === (await machine())) {
     const running = await startOf(pid);
-    if (running === null) return false;
-    if (running !== "" && start !== "") return running === start; // a process id is used again
+    if (running === null) return null;
+    if (running !== "" && start !== "") return running === start ? { name, written, sure: true } : null; // ids are used again
   }
-  return now - found.mtimeMs < STALE_MS;
+  return now - written < STALE_MS ? { name, written, sure: false } : null;
 }
 
 /** What is not written yet, or is none, says nothing; its age decides. */

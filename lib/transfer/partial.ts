@@ -61,6 +61,7 @@ export class Partial implements PartSink {
       return partial;
     }
     await Promise.all([old?.close(), named?.close()]);
+    await removePartial(part); // it may be large
     await checkSpace(dirname(path), path, manifest.size);
     const file = await attempt(part, () => makeFile(part, "write"));
     const journal = await closing([file], () => attempt(part, () => Journal.make(journalOf(part), about)));

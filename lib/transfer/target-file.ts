@@ -98,7 +98,7 @@ class FileTarget implements Target<string> {
 
   async begin(manifest: Manifest, sender: string, signal?: AbortSignal): Promise<PartSink | null> {
     const digest = this.#find(manifest, sender);
-    const free = await this.#take();
+    const free = await this.#take(signal);
     const standing = await lstat(this.#path).catch(() => null);
     if (standing?.isDirectory()) throw isFolder(this.#path);
     if (standing?.isFile() && (await isPayload(this.#path, manifest, signal))) {
@@ -152,8 +152,8 @@ class FileTarget implements Target<string> {
     return Buffer.from(basename(this.#path)).subarray(0, MAX_NAME).toString();
   }
 
-  async #take(): Promise<boolean> {
-    this.#lock = await attempt(this.#path, () => Lock.take(this.#dir, this.#stem));
+  async #take(signal?: AbortSignal): Promise<boolean> {
+    this.#lock = await attempt(this.#path, () => Lock.take(this.#dir, this.#stem, signal), signal);
     return this.#lock !== null;
   }
 
