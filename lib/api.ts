@@ -2,7 +2,7 @@ import { getBytes, randomBytes, type Signer, toUtf8Bytes, toUtf8String } from "e
 import type * as z from "zod/mini";
 import type { Cursor } from "./chain/view.ts";
 import type { Deployment } from "./protocol/deployment.ts";
-import { isErrorCode, WaybillError } from "./protocol/errors.ts";
+import { isServerCode, WaybillError } from "./protocol/errors.ts";
 import { type Address, type Hex, toBase64 } from "./protocol/hex.ts";
 import {
   contentDigest,
@@ -267,7 +267,7 @@ export class Api {
 function problemOf({ status, retryAfter, body }: Answer): WaybillError {
   const wait = Number.isFinite(retryAfter) ? { retryAfter } : {};
   const parsed = problem.safeParse(parseJson(body));
-  if (!parsed.success || !isErrorCode(parsed.data.code)) {
+  if (!parsed.success || !isServerCode(parsed.data.code)) {
     const what = `it answered ${status} without one of our codes`;
     if (status !== 429 && status < 500) return badServer(what);
     // A gateway in between speaks so; the status says what it means.

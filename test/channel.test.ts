@@ -404,6 +404,24 @@ describe("servers that lie", () => {
     end.abort();
     await expect(sent).rejects.toThrow(coded("ABORTED"));
   });
+
+  it.each(["CORRUPT", "TOO_LARGE", "REFUSED"])("%s about a payload make nobody sign that", async (code) => {
+    const tag = tagOf();
+    const end = new AbortController();
+    const sent = member(0).channel.sendStream({ target: bob, dataStream: randomBytes(10), tag, signal: end.signal });
+    const posted: string[] = [];
+    const lying: typeof fetch = async (input, init) => {
+      const { pathname } = new URL(String(input));
+      posted.push(pathname);
+      if (!pathname.endsWith("/download")) return fetch(input, init);
+      return Response.json({ code, detail: "so the server says" }, { status: 422 });
+    };
+    const received = member(1, { fetch: lying }).channel.receiveStream({ source: alice, tag, timeout: 20_000 });
+    await expect(received).rejects.toThrow(coded("BAD_SERVER"));
+    expect(posted.filter((path) => path.endsWith("/receipts"))).toEqual([]);
+    end.abort();
+    await expect(sent).rejects.toThrow(coded("ABORTED"));
+  });
 });
 
 describe("messages", () => {

@@ -83,9 +83,14 @@ export class WaybillError extends Error {
   }
 }
 
-/** Is this string one of our codes? A server's answer is not believed before. */
+/** Is this string one of our codes? */
 export function isErrorCode(code: unknown): code is ErrorCode {
   return typeof code === "string" && Object.hasOwn(codes, code);
+}
+
+/** May a server say this? What only a client can find out (CORRUPT, LATE, ...) is no server's word: receipts follow from it. */
+export function isServerCode(code: unknown): code is ErrorCode {
+  return isErrorCode(code) && codes[code][0] !== 0;
 }
 
 /** The HTTP status of a code; a code that only clients meet has none and answers 500. */
