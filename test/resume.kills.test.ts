@@ -70,7 +70,8 @@ class Child {
   readonly said: Said[] = [];
   #wake: () => void = () => {};
 
-  constructor(index: number, call: "sendStream" | "receiveStream", options: object, stop: Stop = {}) {
+  /** @param kib The longest file that it may write, as on a disk that is full then. */
+  constructor(index: number, call: "sendStream" | "receiveStream", options: object, stop: Stop = {}, kib?: number) {
     const program = `
       import { writeSync } from "node:fs";
       import { Wallet } from "ethers";
@@ -105,7 +106,9 @@ class Child {
       process.exit(0);`;
     const { deployment } = scene.stack;
     const order = { task: cast.task, deployment, key: cast.wallets[index]!.privateKey, call, options, stop };
-    this.#process = spawn(process.execPath, ["--input-type=module", "-e", program], {
+    const limit = `ulimit -f ${kib ?? "unlimited"}; exec "$@"`;
+    const node = [process.execPath, "--input-type=module", "-e", program];
+    this.#process = spawn("bash", ["-c", limit, "bash", ...node], {
       env: { ...process.env, NODE_OPTIONS: "", ORDER: JSON.stringify(order) },
       stdio: ["ignore", "pipe", "inherit"],
     });
@@ -182,15 +185,15 @@ function when(operation: string, nth: number, match = `payload/${cast.task}/`): 
   });
 }
 
-describe("kill -9 of a receiver", () => {
+describe("a receiver", () => {
   const [from, to] = [0, 1];
   let path: string;
   beforeEach(() => {
     path = join(home, "model.bin");
   });
 
-  const receive = (stop: Stop = {}, more: object = {}): Child =>
-    new Child(to, "receiveStream", { source: cast.accounts[from], tag, to: { path }, ...more }, stop);
+  const receive = (stop: Stop = {}, more: object = {}, kib?: number): Child =>
+    new Child(to, "receiveStream", { source: cast.accounts[from], tag, to: { path }, ...more }, stop, kib);
 
   /** The payload, sent, with its notice on the way. */
   async function send(): Promise<{ sent: Promise<string | null>; payload: string }> {
@@ -216,7 +219,7 @@ describe("kill -9 of a receiver", () => {
     expect(await readdir(home)).toEqual(["model.bin"]);
   }
 
-  it("with some parts written: only the others are fetched, and one receipt stands", async () => {
+  it("killed with some parts written: only the others are fetched, and one receipt stands", async () => {
     const { sent } = await send();
     let named = 0;
     for (const parts of [1, 3, 6]) {
@@ -234,7 +237,7 @@ describe("kill -9 of a receiver", () => {
     await expectOnce();
   });
 
-  it("by any request to the store: no more than what was in flight is fetched twice", async () => {
+  it("killed by any request to the store: no more than what was in flight is fetched twice", async () => {
     const { sent } = await send();
     for (const nth of [1, 1]) {
       const reached = when("GetObject", nth);
@@ -250,7 +253,7 @@ describe("kill -9 of a receiver", () => {
     await expectOnce();
   });
 
-  it("and a power cut that kept the journal and lost bytes: only what can be proved is believed", async () => {
+  it("killed by a power cut that kept the journal and lost bytes: only what can be proved is believed", async () => {
     const { sent } = await send();
     const child = receive({ parts: 6 });
     await child.says("stopped");
@@ -267,7 +270,7 @@ describe("kill -9 of a receiver", () => {
     await expectOnce();
   });
 
-  it("when the file has its name, before the receipt: nothing is fetched, and the receipt goes out once", async () => {
+  it("killed when the file has its name, before the receipt: nothing is fetched, and the receipt goes out once", async () => {
     const { sent } = await send();
     const child = receive({ route: "/receipts", nth: 1, when: "before" });
     await child.says("stopped");
@@ -280,7 +283,7 @@ describe("kill -9 of a receiver", () => {
     await expectOnce();
   });
 
-  it("when the receipt is out, before it stands: it goes out once", async () => {
+  it("killed when the receipt is out, before it stands: it goes out once", async () => {
     const { sent } = await send();
     const child = receive({ route: "/receipts", nth: 1, when: "after" });
     await child.says("stopped");
@@ -293,7 +296,7 @@ describe("kill -9 of a receiver", () => {
     await expectOnce();
   });
 
-  it("while another process wants the same file: that one is told TARGET_BUSY, and receives it when the first is dead", async () => {
+  it("killed while another process wants the same file: that one is told TARGET_BUSY, and receives it when the first is dead", async () => {
     const { sent } = await send();
     const first = receive({ parts: 2 });
     await first.says("stopped");
@@ -313,7 +316,7 @@ describe("kill -9 of a receiver", () => {
     await expectOnce();
   });
 
-  it("into a folder: the same", async () => {
+  it("killed into a folder: the same", async () => {
     const { sent } = await send();
     const child = receive({ parts: 3 }, { to: { dir: home } });
     await child.says("stopped");
@@ -324,6 +327,16 @@ describe("kill -9 of a receiver", () => {
     expect(succeeded("GetObject") - before).toBe(PARTS - named);
     expect(Buffer.compare(await readFile(result[1]), bytes)).toBe(0);
     expect(await readdir(home)).toHaveLength(1);
+    expect(await sent).toBe(cast.accounts[to]);
+    await expectOnce();
+  });
+
+  it("whose disk is full in the middle says NO_SPACE, and leaves no file, no receipt and an open notice", async () => {
+    const { sent } = await send();
+    expect(await receive({}, {}, (3 * PART) / 1024).result()).toBe("NO_SPACE");
+    expect(await readdir(home)).toEqual([]);
+    expect(await eventsOf("Receipts")).toEqual([]);
+    await expectReceived(receive());
     expect(await sent).toBe(cast.accounts[to]);
     await expectOnce();
   });

@@ -8,6 +8,7 @@ import type { PartSink } from "./download.ts";
 import { attempt, checkSpace, type Makers, makeFile, openOwn, syncFolder, writeAll } from "./file.ts";
 import { sha256 } from "./hash.ts";
 import { Journal } from "./journal.ts";
+import { giveMemory, takeMemory } from "./memory.ts";
 
 /**
  * What a power cut may cost: this much, or what came in this time, and what is being synced. Bytes and journal need no order,
@@ -146,10 +147,9 @@ export async function removePartial(part: string): Promise<void> {
 /** Whether an open file holds a whole payload. It looks no further than the first part that is wrong. */
 export async function isWhole(file: FileHandle, manifest: Manifest, signal?: AbortSignal): Promise<boolean> {
   if ((await file.stat()).size !== manifest.size) return false;
-  const memory = new Uint8Array(manifest.partSize);
   for (const part of partsOf(manifest)) {
     signal?.throwIfAborted();
-    if (!(await isRight(file, manifest, part, memory))) return false;
+    if (!(await isRight(file, manifest, part))) return false;
   }
   return true;
 }
@@ -168,20 +168,21 @@ async function check(
   const held = new Set<number>();
   const numbers = named.values();
   const read = async (): Promise<void> => {
-    const memory = new Uint8Array(manifest.partSize);
     for (const number of numbers) {
       signal?.throwIfAborted();
-      if (await isRight(file, manifest, partAt(manifest, number), memory)) held.add(number);
+      if (await isRight(file, manifest, partAt(manifest, number))) held.add(number);
     }
   };
   await Promise.all(Array.from({ length: READERS }, read));
   return held;
 }
 
-async function isRight(file: FileHandle, manifest: Manifest, part: Part, memory: Uint8Array): Promise<boolean> {
-  const { number, start, length } = part;
+async function isRight(file: FileHandle, manifest: Manifest, { number, start, length }: Part): Promise<boolean> {
+  const memory = takeMemory(length);
   const { bytesRead } = await file.read(memory, 0, length, start).catch(() => ({ bytesRead: -1 })); // a bad sector, say
-  return bytesRead === length && (await sha256(memory.subarray(0, length))) === manifest.parts[number - 1];
+  const right = bytesRead === length && (await sha256(memory)) === manifest.parts[number - 1];
+  giveMemory(memory);
+  return right;
 }
 
 /** Nothing stays open after a failure. */
