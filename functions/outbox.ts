@@ -13,6 +13,7 @@ import {
 } from "../lib/protocol/statements.ts";
 import { address, id32, messageJson, noticeJson, type statementStateAnswer } from "../lib/protocol/wire.ts";
 import type { Bell } from "./bell.ts";
+import { eachOf } from "./crew.ts";
 import type { Store } from "./store.ts";
 
 /** What the outbox needs of the bucket. */
@@ -32,10 +33,15 @@ export interface Entry {
   readonly signed: Signed;
 }
 
+/** A statement whose end is known; `signed` isn't when nobody could read its entry. */
+export type Ended = Pick<Entry, "id" | "keys"> & Partial<Entry>;
+
 /** What one look takes in: more than the members' rate caps let wait for one another, and it fits into memory. */
 const MAX_PENDING = 10_000;
 /** Entries that are read at the same time. */
 const READ_AT_ONCE = 50;
+/** Settlements that are written at the same time. */
+const SETTLED_AT_ONCE = 50;
 /**
  * How long a refusal is remembered for an entry that was posted in the same moment. A request ends after seconds, and no
  * store takes one that is 15 minutes old.
@@ -148,17 +154,25 @@ export class Outbox {
     return [...entries.values()];
   }
 
-  /** Writes what became of a statement, unless that is known already, and only then removes its entry. */
-  async settle(entry: Pick<Entry, "id" | "keys"> & Partial<Entry>, settlement: Settlement): Promise<void> {
-    const { signed } = entry;
+  /** As `settleAll`, for one. */
+  settle(entry: Ended, settlement: Settlement): Promise<void> {
+    return this.settleAll([[entry, settlement]]);
+  }
+
+  /** Writes what became of statements, unless that is known already, and only then removes their entries. */
+  async settleAll(ended: readonly (readonly [Ended, Settlement])[]): Promise<void> {
+    await eachOf(ended, SETTLED_AT_ONCE, ([entry, settlement]) => this.#writeDown(entry, settlement));
+    await this.#store.delete(ended.flatMap(([{ keys }]) => keys));
+  }
+
+  async #writeDown({ id, signed }: Ended, settlement: Settlement): Promise<void> {
     const settled: Settled = {
       ...settlement,
       ...(signed && { task: taskOf(signed.statement), author: signed.author }),
     };
-    await this.#store.putJson(`${this.#settled}${entry.id}.json`, settled, { ifNoneMatch: true });
+    await this.#store.putJson(`${this.#settled}${id}.json`, settled, { ifNoneMatch: true });
     if (settlement.state === "refused")
-      await this.#store.putJson(`${this.#refused}${time(this.#now())}-${entry.id}.json`, {});
-    await Promise.all(entry.keys.map((key) => this.#store.delete(key)));
+      await this.#store.putJson(`${this.#refused}${time(this.#now())}-${id}.json`, {});
   }
 
   async #refusedLately(): Promise<Set<Hex>> {

@@ -57,12 +57,17 @@ export function packetsOf(entries: readonly Entry[]): Packet[] {
   return packets;
 }
 
-/** The packet as one element of `relay(Item[])`. */
-export function itemOf({ statement, entries }: Packet): Item {
-  return encodeItem(
-    statement,
-    entries.map((entry) => entry.signed.signature),
-  );
+/** A packet is asked for its item again and again while a transaction is filled. */
+const items = new WeakMap<Packet, Item>();
+
+/** The packet, which is complete, as one element of `relay(Item[])`. */
+export function itemOf(packet: Packet): Item {
+  const known = items.get(packet);
+  if (known) return known;
+  const signatures = packet.entries.map((entry) => entry.signed.signature);
+  const item = encodeItem(packet.statement, signatures);
+  items.set(packet, item);
+  return item;
 }
 
 /** More than the packet can need, so that what fits by this fits. */

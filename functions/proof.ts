@@ -1,4 +1,4 @@
-import { type RawLog, taskEventOf, waybill } from "../lib/chain/events.ts";
+import { eventOf, type RawLog, taskEventOf } from "../lib/chain/events.ts";
 import type { Hex } from "../lib/protocol/hex.ts";
 import { type Reason, reasonOf } from "../lib/protocol/reasons.ts";
 import { noticeId, type Signed, statementId } from "../lib/protocol/statements.ts";
@@ -18,8 +18,8 @@ export function provenBy(logs: readonly RawLog[], entries: readonly Entry[]): En
 
 /** Why the contract skipped statements, by their ids, as a transaction's logs tell. */
 export function skippedIn(logs: readonly RawLog[]): Map<Hex, Reason> {
-  const skipped = logs.map((log) => waybill.parseLog(log)).filter((found) => found?.name === "Skipped");
-  return new Map(skipped.map((found) => [found!.args.id as Hex, reasonOf(Number(found!.args.reason))]));
+  const skipped = logs.flatMap((log) => eventOf(log, (name) => name === "Skipped") ?? []);
+  return new Map(skipped.map(({ args }) => [args.id as Hex, reasonOf(Number(args.reason))]));
 }
 
 /** What a statement and its event have in common and no other statement has. */

@@ -86,7 +86,8 @@ class Filling {
       const standing = !this.#touched.has(packet.task);
       for (const [nth, entry] of packet.entries.entries())
         if (reasonFor(nth) !== "OK") this.skips.push({ entry, reason: reasonFor(nth), standing });
-      this.#include({ ...packet, entries: packet.entries.filter((_, nth) => reasonFor(nth) === "OK") });
+      const entries = packet.entries.filter((_, nth) => reasonFor(nth) === "OK");
+      this.#include(entries.length === packet.entries.length ? packet : { ...packet, entries });
     }
   }
 

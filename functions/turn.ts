@@ -4,7 +4,7 @@ import type { FeePolicy, Fees } from "../lib/chain/fees.ts";
 import { type Mined, relayData } from "../lib/chain/relay.ts";
 import { type Address, type Hex, toHex } from "../lib/protocol/hex.ts";
 import type { Reason } from "../lib/protocol/reasons.ts";
-import type { Domain } from "../lib/protocol/statements.ts";
+import type { Domain, Item } from "../lib/protocol/statements.ts";
 import { Ahead } from "./ahead.ts";
 import { costOf, isOverdue, MAX_ATTEMPTS, maxFeeOf, NOOP_GAS, policyFor, raised } from "./attempts.ts";
 import type { Book, Claim, Line } from "./book.ts";
@@ -42,8 +42,8 @@ export interface Progress {
 const CLAIMS_BACK = 32;
 /** Transactions that may be on their way at the same time: a few blocks full, and no more than nodes keep of one account. */
 const MAX_UNMINED = 8;
-/** Settled at the same time; each is two requests to the bucket. */
-const SETTLE_AT_ONCE = 48;
+/** Settled together: their entries go with one request. A worker that dies in between leaves these to be settled again. */
+const SETTLE_AT_ONCE = 500;
 
 /** What a transaction does. */
 interface Deed {
@@ -51,6 +51,13 @@ interface Deed {
   readonly data: Hex;
   readonly gasLimit: number;
   readonly statements: readonly Hex[];
+}
+
+/** What goes as one transaction. */
+interface Fitted {
+  readonly packets: readonly Packet[];
+  readonly items: readonly Item[];
+  readonly gasLimit: number;
 }
 
 /**
@@ -164,7 +171,7 @@ export class Turn {
     const all = [...this.#ended];
     for (let i = 0; i < all.length; i += SETTLE_AT_ONCE) {
       const some = all.slice(i, i + SETTLE_AT_ONCE);
-      await Promise.all(some.map(([entry, settlement]) => this.#desk.outbox.settle(entry, settlement)));
+      await this.#desk.outbox.settleAll(some);
       for (const [entry] of some) this.#ended.delete(entry);
     }
   }
@@ -226,7 +233,7 @@ export class Turn {
     if (!fitted) return [];
     const deed = {
       to: this.#desk.domain.contract,
-      data: relayData(fitted.packets.map(itemOf)),
+      data: relayData(fitted.items),
       gasLimit: fitted.gasLimit,
       statements: fitted.packets.flatMap(({ entries }) => entries.map(({ id }) => id)),
     };
@@ -238,22 +245,21 @@ export class Turn {
    * As many of the packets, from the first, as one transaction can carry. What is suspected to use more gas on the chain
    * than when simulated may use all: what isn't used isn't paid.
    */
-  async #fit(
-    packets: readonly Packet[],
-    suspicious: boolean,
-  ): Promise<{ packets: readonly Packet[]; gasLimit: number } | null> {
+  async #fit(packets: readonly Packet[], suspicious: boolean): Promise<Fitted | null> {
     const { tip, gasCap } = this.#scene;
     const gasLimit = suspicious ? gasCap : Math.min(gasCap, Math.ceil(gasFor(packets)));
-    if (await this.#node.simulate(packets.map(itemOf), tip, gasLimit)) return { packets, gasLimit };
+    const items = packets.map(itemOf);
+    if (await this.#node.simulate(items, tip, gasLimit)) return { packets, items, gasLimit };
     const estimated = await this.#estimate(packets); // this chain prices gas in its own way
     if (!estimated) this.#desk.notes.tell("the node can't estimate the next statement's gas: waiting");
     return estimated;
   }
 
-  async #estimate(packets: readonly Packet[]): Promise<{ packets: readonly Packet[]; gasLimit: number } | null> {
+  async #estimate(packets: readonly Packet[]): Promise<Fitted | null> {
     for (let some = packets; ; some = some.slice(0, Math.ceil(some.length / 2))) {
-      const gasLimit = await this.#node.gasLimit(some.map(itemOf), this.#scene.gasCap);
-      if (gasLimit !== null) return { packets: some, gasLimit };
+      const items = some.map(itemOf);
+      const gasLimit = await this.#node.gasLimit(items, this.#scene.gasCap);
+      if (gasLimit !== null) return { packets: some, items, gasLimit };
       if (some.length === 1) return null;
     }
   }

@@ -1,4 +1,4 @@
-import { dataSlice, Interface, type LogDescription } from "ethers";
+import { type EventFragment, Interface, type LogDescription } from "ethers";
 import * as z from "zod/mini";
 import { waybillAbi } from "../protocol/abi.ts";
 import { WaybillError } from "../protocol/errors.ts";
@@ -34,9 +34,20 @@ export function parseLogs(answer: unknown): RawLog[] {
   return parsed.data;
 }
 
+/** The contract's events by their first topic: ethers' `parseLog` hashes the signatures of all of them for every log. */
+const fragments = new Map<string, EventFragment>();
+waybill.forEachEvent((fragment) => void fragments.set(fragment.topicHash, fragment));
+
+/** A log's event, with its arguments if it is of that name; null if it isn't, or is none of the contract's. */
+export function eventOf(log: RawLog, wanted: (name: string) => boolean): { name: string; args: Args } | null {
+  const fragment = fragments.get(String(log.topics[0]).toLowerCase());
+  if (!fragment || !wanted(fragment.name)) return null;
+  return { name: fragment.name, args: waybill.decodeEventLog(fragment, log.data, log.topics) };
+}
+
 /** The event of a task that a log of the contract is, or null for a log that belongs to no task. */
 export function taskEventOf(log: RawLog): TaskEvent | null {
-  const found = waybill.parseLog(log);
+  const found = eventOf(log, (name) => name in decoders);
   const decode = found && decoders[found.name];
   if (!found || !decode) return null;
   const common = {
@@ -129,5 +140,5 @@ function outcome(code: unknown): Outcome {
 /** The 65-byte signatures packed in a Receipts event. */
 function signaturesIn(packed: Hex): Hex[] {
   const count = (packed.length - 2) / 130;
-  return Array.from({ length: count }, (_, i) => toHex(dataSlice(packed, i * 65, i * 65 + 65)));
+  return Array.from({ length: count }, (_, i) => `0x${packed.slice(2 + i * 130, 132 + i * 130)}` as const);
 }

@@ -21,9 +21,14 @@ export interface Mined {
 const blockJson = z.object({ gasLimit: z.string() });
 const receiptJson = z.object({ blockNumber: z.string(), logs: z.unknown() });
 
+/** What is simulated is sent afterwards, and a full transaction takes long to encode. */
+const encoded = new WeakMap<readonly Item[], Hex>();
+
 /** The calldata that relays items. */
 export function relayData(items: readonly Item[]): Hex {
-  return waybill.encodeFunctionData("relay", [items]) as Hex;
+  const data = encoded.get(items) ?? (waybill.encodeFunctionData("relay", [items]) as Hex);
+  encoded.set(items, data);
+  return data;
 }
 
 /**

@@ -9,6 +9,7 @@ import {
   type Signer,
   TypedDataEncoder,
   type TypedDataField,
+  zeroPadValue,
 } from "ethers";
 import { WaybillError } from "./errors.ts";
 import { type Address, type Hex, toHex } from "./hex.ts";
@@ -172,7 +173,7 @@ export function taskOf(statement: Statement): Hex {
 export function statementId(statement: Statement, author: Address): Hex {
   const name = structs[statement.kind];
   const hash = encoderOf(name).hashStruct(name, valuesOf(statement));
-  return keccak256(AbiCoder.defaultAbiCoder().encode(["bytes32", "address"], [hash, author])) as Hex;
+  return keccak256(concat([hash, zeroPadValue(author, 32)])) as Hex; // two static words: what abi.encode makes of them
 }
 
 /** A notice's id is its statement id. */
