@@ -1,9 +1,12 @@
 import { createHash, randomBytes } from "node:crypto";
+import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Store } from "../functions/store.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import { compositeChecksum } from "../lib/protocol/manifest.ts";
 import { type Store as LocalStore, startStore } from "../local/store/store.ts";
+import { type Fault, Faulty } from "./support/faulty.ts";
 
 // The bucket as the functions see it.
 
@@ -64,6 +67,167 @@ describe("small objects", () => {
     expect(await keys({ startAfter: names.at(-1)! })).toEqual([]);
     const [first] = await store.list("list/", { limit: 1 });
     expect(Math.abs(Date.now() - first!.modified.getTime())).toBeLessThan(600_000);
+  });
+});
+
+/** A server that answers as it is told to, and what it was asked. */
+async function answering(answer: (response: ServerResponse, nth: number) => void) {
+  const asked: { method: string; url: string; headers: IncomingHttpHeaders }[] = [];
+  let connections = 0;
+  const server = createServer((message, response) => {
+    asked.push({ method: message.method ?? "", url: message.url ?? "", headers: message.headers });
+    message.resume().once("end", () => answer(response, asked.length));
+  });
+  server.on("connection", () => connections++);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const stop = () => {
+    server.close();
+    server.closeAllConnections();
+  };
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { origin, asked, connections: () => connections, stop };
+}
+
+describe("a small object's request", () => {
+  const never: Fault = { after: () => new Promise<void>(() => {}) };
+  const faults: [string, Fault][] = [
+    ["is answered with a 500", { status: 500, body: "" }],
+    ["is answered with a 503 SlowDown", { status: 503, body: "<Error><Code>SlowDown</Code></Error>" }],
+    ["is answered and the answer lost", "lost"],
+    ["is not answered", never],
+  ];
+
+  it.each(faults)("that %s is made again", async (_why, fault) => {
+    const front = await Faulty.start(s3.endpoint);
+    const through = open({ s3Endpoint: front.origin });
+    const key = `again/${randomBytes(8).toString("hex")}`;
+    front.break("PUT", /again/, fault);
+    const written = await through.putJson(key, 1);
+    front.break("GET", /again/, fault);
+    expect(await through.getJson(key)).toEqual({ value: 1, etag: written!.etag });
+    front.break("DELETE", /again/, fault);
+    await through.delete(key);
+    front.break("GET", /again/, fault);
+    expect(await through.getJson(key)).toBeNull();
+    front.break("PUT", /again/, fault);
+    const once = await through.putJson(key, 2, { ifNoneMatch: true });
+    if (once === null) expect(fault).not.toHaveProperty("status"); // its own write was carried out the first time
+    expect((await through.getJson(key))?.value).toBe(2);
+    through.close();
+    front.stop();
+  });
+
+  it.each([
+    ["NoSuchKey", null],
+    ["SomethingElse", null],
+    ["NoSuchBucket", "UNAVAILABLE"],
+  ])("that is answered with 404 %s is judged as the SDK does", async (code, expected) => {
+    const server = await answering((response) => response.writeHead(404).end(`<Error><Code>${code}</Code></Error>`));
+    const through = open({ s3Endpoint: server.origin });
+    const answer = await through.getJson("k").catch((error: unknown) => (error as WaybillError).code);
+    expect(answer).toBe(expected);
+    through.close();
+    server.stop();
+  });
+
+  it("that is redirected goes nowhere else", async () => {
+    const elsewhere = await answering((response) => response.writeHead(200, { etag: '"1"' }).end("{}"));
+    const server = await answering((response) =>
+      response.writeHead(307, { location: `${elsewhere.origin}/b/k` }).end(),
+    );
+    const through = open({ s3Endpoint: server.origin });
+    await expect(through.getJson("k")).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    await expect(through.putJson("k", 1)).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    await expect(through.delete("k")).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    expect(elsewhere.asked).toEqual([]);
+    through.close();
+    for (const one of [elsewhere, server]) one.stop();
+  });
+
+  it("whose body is cut off is made again", async () => {
+    const server = await answering((response, nth) => {
+      response.writeHead(200, { "content-length": 14, etag: '"1"' });
+      if (nth > 1) response.end('{"whole":true}');
+      else response.write('{"whole"', () => response.destroy());
+    });
+    const through = open({ s3Endpoint: server.origin });
+    expect((await through.getJson("k"))?.value).toEqual({ whole: true });
+    expect(server.asked).toHaveLength(2);
+    through.close();
+    server.stop();
+  });
+
+  it("carries the token of temporary credentials, signed, over one connection for many", async () => {
+    const server = await answering((response) => response.writeHead(200, { etag: '"1"' }).end("{}"));
+    const s3Credentials = { accessKeyId: "id", secretAccessKey: "secret", sessionToken: "the-token" };
+    const through = new Store({ bucket: "bucket", region: "eu-west-1", s3Endpoint: server.origin, s3Credentials });
+    for (let i = 0; i < 5; i++) await through.putJson("k", 1, i % 2 ? { ifMatch: '"1"' } : { ifNoneMatch: true });
+    for (let i = 0; i < 5; i++) await through.getJson("k");
+    expect(server.connections()).toBe(1);
+    expect(server.asked).toHaveLength(10);
+    for (const { method, url, headers } of server.asked) {
+      expect(url).toBe("/bucket/k"); // and none of what the SDK's own client adds
+      expect(headers["x-amz-security-token"]).toBe("the-token");
+      const signed = /SignedHeaders=([^,]*)/.exec(String(headers.authorization))![1]!.split(";");
+      const conditions = Object.keys(headers).filter((name) => name.startsWith("if-"));
+      expect(conditions).toHaveLength(method === "PUT" ? 1 : 0);
+      expect(signed).toEqual(expect.arrayContaining(["host", "x-amz-security-token", ...conditions]));
+    }
+    through.close();
+    server.stop();
+  });
+
+  it("of a key that looks different in a URL is the SDK's", async () => {
+    for (const key of ["odd/a b", "odd/ä+%2F!'()*", "odd/?x=1#y"]) {
+      await store.putJson(key, key);
+      expect((await store.getJson(key))?.value).toBe(key);
+      expect(await store.list(key)).toMatchObject([{ key }]);
+      await store.delete(key);
+      expect(await store.getJson(key)).toBeNull();
+    }
+  });
+});
+
+describe("many objects", () => {
+  const refusals: [string, Fault | null, number][] = [
+    ["of two thousand with two requests", null, 0],
+    [
+      "one by one by a store without DeleteObjects",
+      { status: 501, body: "<Error><Code>NotImplemented</Code></Error>" },
+      3,
+    ],
+    [
+      "one by one if some were refused together",
+      { status: 200, body: "<DeleteResult><Error><Key>a</Key><Code>InternalError</Code></Error></DeleteResult>" },
+      3,
+    ],
+  ];
+  it.each(refusals)("are deleted %s", async (_how, fault, count) => {
+    const front = await Faulty.start(s3.endpoint);
+    const through = open({ s3Endpoint: front.origin });
+    const there = Array.from({ length: 3 }, (_, i) => `many/${i}`);
+    const missing = Array.from({ length: count === 0 ? 1_997 : 2 }, (_, i) => `many/not-there-${i}`);
+    for (const key of [...there, "many-more"]) await store.putJson(key, 0);
+    const methods: string[] = [];
+    front.rule = ({ method }) => {
+      methods.push(method);
+      return method === "POST" ? fault : null;
+    };
+    await through.delete([...there, ...missing]);
+    expect(await store.list("many")).toMatchObject([{ key: "many-more" }]);
+    if (!fault) expect(methods).toEqual(["POST", "POST"]);
+    await through.delete([]);
+    through.close();
+    front.stop();
+  });
+
+  it("that can't be deleted are UNAVAILABLE", async () => {
+    const front = await Faulty.start(s3.endpoint);
+    const through = open({ s3Endpoint: front.origin });
+    front.rule = () => ({ status: 403, body: "<Error><Code>AccessDenied</Code></Error>" });
+    await expect(through.delete(["a", "b"])).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    through.close();
+    front.stop();
   });
 });
 
