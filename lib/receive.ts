@@ -365,13 +365,17 @@ class Receiving {
     return ledger.notice(notice)?.recipients.get(account)?.state === "verified";
   }
 
-  /** Why a receipt doesn't count any more, the chain tells as well, and of that alone the call makes its verdict. */
+  /**
+   * Why a receipt doesn't count any more, or that we were expelled, the chain tells as well, and of that alone the call
+   * makes its verdict; only one that doesn't wait for the chain has to take the server's word for the latter.
+   */
   async #post(notice: Hex, outcome: Outcome): Promise<void> {
     const { task, ledger } = this.#session;
     const at = ledger.notice(notice)?.notice.deadline;
     const saying = this.#session.say({ kind: "receipt", task, notice, outcome }, { at, signal: this.#order.signal });
+    const left = this.#order.waitForReceipt ? ["REFUSED_STATEMENT", "EXPELLED"] : ["REFUSED_STATEMENT"];
     await saying.catch((error: unknown) => {
-      if (!(error instanceof WaybillError) || error.code !== "REFUSED_STATEMENT") throw error;
+      if (!(error instanceof WaybillError) || !left.includes(error.code)) throw error;
     });
   }
 }

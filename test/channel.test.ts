@@ -13,6 +13,7 @@ import {
   TaskContractor,
   type WaybillError,
 } from "../lib/index.ts";
+import type { Deployment } from "../lib/protocol/deployment.ts";
 import { type Notice, noticeId, signStatement } from "../lib/protocol/statements.ts";
 import { type Stack, startStack } from "../local/stack.ts";
 import { rejection } from "./support/members.ts";
@@ -62,7 +63,7 @@ interface Way {
 }
 
 /** A member with a client of its own. */
-function member(index: number, more: { fetch?: typeof fetch; task?: string } = {}): Way {
+function member(index: number, more: { fetch?: typeof fetch; task?: string; deployment?: Deployment } = {}): Way {
   const contractor = new TaskContractor({ task, signer: wallets[index]!, deployment: stack.deployment, ...more });
   open.push(contractor);
   return { contractor, channel: new SharedFileDataChannel(contractor) };
@@ -403,6 +404,20 @@ describe("servers that lie", () => {
     expect(posted.filter((path) => path.endsWith("/receipts"))).toEqual([]);
     end.abort();
     await expect(sent).rejects.toThrow(coded("ABORTED"));
+  });
+
+  it("that its caller was expelled, and relay its receipt all the same, don't divide it from the sender", async () => {
+    const tag = tagOf();
+    const dataStream = randomBytes(10);
+    const sent = member(0).channel.sendStream({ target: bob, dataStream, tag, timeout: 20_000 });
+    const lying: typeof fetch = async (input, init) => {
+      const response = await fetch(input, init);
+      if (!String(input).endsWith("/receipts")) return response;
+      return Response.json({ code: "EXPELLED", detail: "so the server says" }, { status: 403 });
+    };
+    const deployment = { ...stack.deployment, rpc: stack.rpc };
+    const received = member(1, { fetch: lying, deployment }).channel.receiveStream({ source: alice, tag });
+    expect(await Promise.all([sent, received])).toEqual([bob, [alice, new Uint8Array(dataStream)]]);
   });
 
   it.each(["CORRUPT", "TOO_LARGE", "REFUSED"])("%s about a payload make nobody sign that", async (code) => {
