@@ -25,6 +25,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type ErrorCode, WaybillError } from "../lib/protocol/errors.ts";
 import { compositeChecksum, encodeManifest, type Manifest, manifestDigest } from "../lib/protocol/manifest.ts";
 import { partsOf } from "../lib/protocol/plan.ts";
+import { openOwn } from "../lib/transfer/file.ts";
 import { readJournal } from "../lib/transfer/journal.ts";
 import { Lock } from "../lib/transfer/lock.ts";
 import { type Received, type Target, targetOf } from "../lib/transfer/target.ts";
@@ -165,6 +166,24 @@ describe("a call that goes on from what a killed one left", () => {
     await damage(join(dir, PART_NAME), join(dir, JOURNAL_NAME));
     expect(await receive(dir)).toEqual(fetched);
     await expectWhole(dir);
+  });
+
+  it("loses no line of its own behind a torn one", async () => {
+    const dir = await killedAfter(6);
+    await cutTail(join(dir, JOURNAL_NAME), 1);
+    const target = await targetIn(dir);
+    expect(await fetchInto(target, manifest, bytes, 2)).toEqual([6, 7]);
+    await target.discard(null);
+    expect(await receive(dir)).toEqual([8, 9, 10]);
+  });
+
+  it("believes no file of another user", async () => {
+    const path = join(await killedAfter(6), PART_NAME);
+    const { uid } = await lstat(path);
+    expect(await openOwn(path, { uid: uid + 1 }, "write")).toBeNull();
+    const own = await openOwn(path, { uid }, "write");
+    expect(own).not.toBeNull();
+    await own!.close();
   });
 
   it("follows no link, and writes to no file that has another name", async () => {
@@ -365,6 +384,9 @@ describe("a lock", () => {
   const LIVING = "model.ffffffffffff.lock"; // after every other in the order of names
   const OLD = new Date(Date.now() - 3_600_000);
 
+  const age = (ms: number): Promise<void> =>
+    utimes(join(home, LIVING), new Date(Date.now() - ms), new Date(Date.now() - ms));
+
   /** Somebody's claim, as it would be written by this process. */
   async function claim(change: object, at?: Date): Promise<void> {
     const own = (await Lock.take(home, "model"))!;
@@ -404,8 +426,14 @@ describe("a lock", () => {
     await expectFree();
   });
 
-  it.runIf(process.platform === "linux")("of a process whose id another one has now is free at once", async () => {
+  it("of a process that has ended is free at once also where processes don't say when they began", async () => {
+    await claim({ pid: await endedProcess(), start: "" });
+    await expectFree();
+  });
+
+  it("of a process whose id another one has now is free", async () => {
     await claim({ start: "1" });
+    await age(14_500); // where processes don't say when they began, nothing but this tells
     await expectFree();
   });
 
@@ -417,9 +445,6 @@ describe("a lock", () => {
       (text): [string, () => Promise<void>] => [`that says ${text}`, () => writeFile(join(home, LIVING), text)],
     ),
   ];
-  const age = (ms: number): Promise<void> =>
-    utimes(join(home, LIVING), new Date(Date.now() - ms), new Date(Date.now() - ms));
-
   it.each(silent)("%s stands when it is heard of", async (_whose, write) => {
     await write();
     const beat = setInterval(() => void appendFile(join(home, LIVING), " "), 100);

@@ -23,15 +23,15 @@ export interface Makers {
 }
 
 const ACCESS = { write: constants.O_RDWR, append: constants.O_RDWR | constants.O_APPEND };
-/** Where one of these names is known beforehand, somebody may have put a link or a pipe there. */
-const NO_TRAP: number = (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
+/** A name that can be known beforehand may be a link to somewhere else. */
+const NO_LINK: number = constants.O_NOFOLLOW ?? 0;
 
 /**
  * A file that an earlier call has made, to read and write it; null when there is none. Others' files are none, nor is what has
  * a second name: somebody else may write to it, or care for what is in it.
  */
 export async function openOwn(path: string, { uid }: Makers, access: keyof typeof ACCESS): Promise<FileHandle | null> {
-  const file = await open(path, ACCESS[access] | NO_TRAP).catch(() => null);
+  const file = await open(path, ACCESS[access] | NO_LINK).catch(() => null);
   if (!file) return null;
   const found = await file.stat();
   if (found.isFile() && found.nlink === 1 && found.uid === uid) return file;
