@@ -42,8 +42,10 @@ interface Row {
   readonly settled: number;
   /** To the bucket, per statement. */
   readonly requestsEach: number;
-  /** Milliseconds of the publisher's CPU time per statement. */
+  /** Milliseconds of CPU time per statement: the publisher's, the chain's, the bucket's; null where the system doesn't tell. */
   readonly cpuEach: number;
+  readonly chainCpuEach: number | null;
+  readonly bucketCpuEach: number | null;
   readonly target: string;
 }
 
@@ -96,10 +98,14 @@ function rowOf(blocks: Mining, kind: Kind, outstanding: number, found: readonly 
     inBlocks: of((one) => one.blocks),
     settled: of(({ settled }) => settled),
     requestsEach: tenths(({ requests }) => requests / outstanding),
-    cpuEach: tenths(({ cpu }) => cpu / outstanding),
+    cpuEach: tenths(({ cpu }) => cpu.publisher / outstanding),
+    chainCpuEach: orNull(tenths(({ cpu }) => cpu.chain / outstanding)),
+    bucketCpuEach: orNull(tenths(({ cpu }) => cpu.bucket / outstanding)),
     target: blocks === 2 ? (TARGETS[kind] ?? "") : "",
   };
 }
+
+const orNull = (figure: number): number | null => (Number.isNaN(figure) ? null : figure);
 
 function quantile(values: readonly number[], q: number): number {
   const sorted = [...values].sort((a, b) => a - b);
@@ -119,6 +125,8 @@ const columns: readonly (readonly [head: string, cell: (row: Row) => string | nu
   ["settled ms", ({ settled }) => settled],
   ["S3 each", ({ requestsEach }) => requestsEach],
   ["CPU ms each", ({ cpuEach }) => cpuEach],
+  ["chain's", ({ chainCpuEach }) => chainCpuEach ?? "?"],
+  ["bucket's", ({ bucketCpuEach }) => bucketCpuEach ?? "?"],
   ["target per s", ({ target }) => target],
 ];
 

@@ -1,19 +1,19 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { keccak256, Transaction } from "ethers";
 import type { FeePolicy, Fees } from "../lib/chain/fees.ts";
-import { type Mined, relayData } from "../lib/chain/relay.ts";
+import { relayData } from "../lib/chain/relay.ts";
 import { type Address, type Hex, toHex } from "../lib/protocol/hex.ts";
 import type { Reason } from "../lib/protocol/reasons.ts";
 import type { Domain, Item } from "../lib/protocol/statements.ts";
 import { Ahead } from "./ahead.ts";
 import { costOf, isOverdue, MAX_ATTEMPTS, maxFeeOf, NOOP_GAS, policyFor, raised } from "./attempts.ts";
 import type { Book, Claim, Line } from "./book.ts";
+import { broadcast, isMined } from "./broadcast.ts";
 import type { Claims } from "./claims.ts";
-import { Failures } from "./failures.ts";
+import { Endings } from "./endings.ts";
+import type { Failures } from "./failures.ts";
 import type { Notes } from "./notes.ts";
-import type { Entry, Outbox, Settlement } from "./outbox.ts";
+import type { Entry, Outbox } from "./outbox.ts";
 import { gasFor, itemOf, type Packet } from "./packing.ts";
-import { provenBy, skippedIn } from "./proof.ts";
 import type { Relayer } from "./relay.ts";
 import { type Simulate, type Skip, select } from "./selection.ts";
 import { judge, standingReasons } from "./verdicts.ts";
@@ -42,9 +42,6 @@ export interface Progress {
 const CLAIMS_BACK = 32;
 /** Transactions that may be on their way at the same time: a few blocks full, and no more than nodes keep of one account. */
 const MAX_UNMINED = 8;
-/** Settled together: their entries go with one request. A worker that dies in between leaves these to be settled again. */
-const SETTLE_AT_ONCE = 500;
-
 /** What a transaction does. */
 interface Deed {
   readonly to: Address;
@@ -73,10 +70,7 @@ export class Turn {
   readonly #others: readonly Viewpoint[];
   #scene: Scene;
   #book: Book;
-  /** Whose end isn't known yet. */
-  readonly #waiting: Map<Hex, Entry>;
-  /** Whose end is known, and not written down. */
-  readonly #ended = new Map<Entry, Settlement>();
+  readonly #endings: Endings;
   /** Somebody else wrote what we wanted to write: what we know is old. */
   #overtaken = false;
 
@@ -89,7 +83,7 @@ export class Turn {
     [this.#node, ...this.#others] = nodes;
     this.#scene = seen.scene;
     this.#book = seen.book;
-    this.#waiting = new Map(seen.waiting.map((entry) => [entry.id, entry]));
+    this.#endings = new Endings(desk.outbox, seen.waiting);
   }
 
   /** Looks at the chain, then at the claims (so those of every mined nonce are among them), then at the outbox. */
@@ -104,76 +98,28 @@ export class Turn {
   }
 
   async run(signal?: AbortSignal): Promise<Progress> {
-    const before = this.#waiting.size;
+    const before = this.#endings.size;
     const failures = await this.#moveOut();
     await this.#replace();
     const skips = await this.#fill(failures);
     await this.#closeGap();
     await this.#broadcast();
     // While the chain is at it, there is time for the bucket.
-    await this.#settle();
+    await this.#endings.settle();
     await this.#judge(skips, failures);
-    await this.#settle();
+    await this.#endings.settle();
     const mined = await this.#mined(signal);
     if (mined) {
       this.#scene = await this.#node.look();
       await this.#moveOut();
-      await this.#settle();
+      await this.#endings.settle();
     }
     this.#desk.notes.turn();
-    return { pending: this.#waiting.size, moved: mined || this.#waiting.size < before };
+    return { pending: this.#endings.size, moved: mined || this.#endings.size < before };
   }
 
-  // ---- what is final
-
-  /** Finds what is final; answers what failed although its nonce is used up. */
-  async #moveOut(): Promise<Failures> {
-    const failures = new Failures();
-    for (const { id, reason } of this.#book.refusals) {
-      const entry = this.#waiting.get(id); // whoever refused it died, or is about to settle it
-      if (entry) this.#end(entry, { state: "refused", reason });
-    }
-    const lines = this.#book.lines(0, this.#scene.final).filter((line) => this.#carriedBy(line).length > 0);
-    const found = await Promise.all(lines.map((line) => this.#minedOf(line)));
-    for (const [i, line] of lines.entries()) {
-      const mined = found[i];
-      if (!mined || mined.block > this.#scene.head) continue; // somebody else's transaction used the nonce, or this node can't tell
-      const { transaction, block, logs } = mined;
-      const carried = this.#carriedBy(line);
-      const proven = new Set(provenBy(logs, carried));
-      for (const entry of proven) this.#end(entry, { state: "settled", transaction, block });
-      const skipped = skippedIn(logs);
-      for (const entry of carried)
-        if (!proven.has(entry)) failures.add(entry.id, line.attempts.at(-1)!.time, skipped.get(entry.id) ?? null);
-    }
-    return failures;
-  }
-
-  /** It is no longer waiting; what became of it is written down soon. */
-  #end(entry: Entry, settlement: Settlement): void {
-    this.#waiting.delete(entry.id);
-    this.#ended.set(entry, settlement);
-  }
-
-  #carriedBy({ attempts }: Line): Entry[] {
-    const ids = new Set(attempts.flatMap(({ statements }) => statements));
-    return [...ids].flatMap((id) => this.#waiting.get(id) ?? []);
-  }
-
-  /** Any of a nonce's transactions may be the one that was mined. */
-  async #minedOf({ attempts }: Line): Promise<(Mined & { transaction: Hex }) | null> {
-    const all = await Promise.all(attempts.map(({ transaction }) => this.#node.mined(transaction)));
-    const nth = all.findIndex((found) => found !== null);
-    return nth < 0 ? null : { ...all[nth]!, transaction: attempts[nth]!.transaction };
-  }
-
-  async #settle(): Promise<void> {
-    const all = [...this.#ended];
-    for (let i = 0; i < all.length; i += SETTLE_AT_ONCE) {
-      const some = all.slice(i, i + SETTLE_AT_ONCE);
-      await this.#desk.outbox.settleAll(some);
-      for (const [entry] of some) this.#ended.delete(entry);
-    }
+  #moveOut(): Promise<Failures> {
+    return this.#endings.moveOut(this.#node, this.#scene, this.#book);
   }
 
   // ---- what goes on its way
@@ -203,8 +149,8 @@ export class Turn {
     const { gasCap, tip, time, next } = this.#scene;
     const inFlight = this.#book.statements(this.#scene.final);
     const ahead = new Ahead();
-    ahead.add([...inFlight].flatMap((id) => this.#waiting.get(id) ?? []));
-    const idle = [...this.#waiting.values()].filter(({ id }) => !inFlight.has(id));
+    ahead.add(this.#endings.of(inFlight));
+    const idle = this.#endings.waiting().filter(({ id }) => !inFlight.has(id));
     const groups = failures.groups(idle, time);
     const skips: Skip[] = [];
     const simulate: Simulate = (items) => this.#node.simulate(items, tip, gasCap);
@@ -321,10 +267,10 @@ export class Turn {
     const skipped = skips.map(({ entry }) => entry);
     const atHead = await standingReasons(skipped, (items) => this.#node.simulate(items, head, gasCap));
     const verdicts = judge(skips, atHead, isOld);
-    for (const entry of verdicts.there) this.#end(entry, { state: "settled", transaction: null, block: head });
-    for (const [entry, reason] of verdicts.void) this.#end(entry, { state: "refused", reason });
+    for (const entry of verdicts.there) this.#endings.end(entry, { state: "settled", transaction: null, block: head });
+    for (const [entry, reason] of verdicts.void) this.#endings.end(entry, { state: "refused", reason });
     const inFlight = this.#book.statements(final);
-    const old = [...this.#waiting.values()].filter((entry) => isOld(entry) && !inFlight.has(entry.id));
+    const old = this.#endings.waiting().filter((entry) => isOld(entry) && !inFlight.has(entry.id));
     const hopeless = old.flatMap((entry) => {
       const reason = failures.verdictOn(entry.id);
       return reason ? [[entry, reason] as const] : [];
@@ -346,45 +292,25 @@ export class Turn {
     const { nonce, nextSlot: slot } = line;
     const named = [...refused].map(([{ id }, reason]) => ({ id, reason }));
     if (!(await this.#desk.claims.refuse({ nonce, slot, refused: named }))) return;
-    for (const [entry, reason] of refused) this.#end(entry, { state: "refused", reason });
+    for (const [entry, reason] of refused) this.#endings.end(entry, { state: "refused", reason });
   }
 
   // ---- what is under way
 
-  /**
-   * Hands the node what the chain waits for, and what the node doesn't know: it may have forgotten it, or whoever claimed it
-   * died. To the other nodes too, whether they like it or not.
-   */
+  /** What the chain waits for, and what the node doesn't know: it may have forgotten it, or whoever claimed it died. */
   async #broadcast(): Promise<void> {
     const { next, known } = this.#scene;
     const lines = this.#book.lines(next).filter((line) => line.nonce === next || line.nonce >= known);
-    const claims = lines.map(({ attempts }) => attempts.at(-1)!);
-    for (const other of this.#others) void sendAll(other, claims).catch(() => undefined);
-    for (const [nth, complaint] of (await sendAll(this.#node, claims)).entries()) {
-      // "Nonce too low" and "already known" prove nothing, and are nothing to worry about.
-      if (complaint === null || /already|known|nonce/i.test(complaint)) continue;
-      this.#desk.notes.tell(`the node complains about transaction ${claims[nth]!.transaction}: ${complaint}`);
-    }
+    await broadcast(
+      [this.#node, ...this.#others],
+      lines.map(({ attempts }) => attempts.at(-1)!),
+      this.#desk.notes,
+    );
   }
 
-  /** Waits until something of ours is mined, for two block times at most. */
+  /** Waits until something of ours is mined. */
   async #mined(signal?: AbortSignal): Promise<boolean> {
-    const { blockTime } = this.#desk;
     const { next } = this.#scene;
-    if (this.#book.lines(next).length === 0) return false;
-    const pause = Math.min(500, Math.max(20, blockTime / 20));
-    const end = performance.now() + 2 * blockTime;
-    for (;;) {
-      if ((await this.#node.nonce("latest")) > next) return true;
-      if (performance.now() >= end || signal?.aborted) return false;
-      await delay(pause);
-    }
+    return this.#book.lines(next).length > 0 && isMined(this.#node, next, this.#desk.blockTime, signal);
   }
-}
-
-/** In the order of their nonces. Answers the node's complaints, or null where it had none. */
-async function sendAll(node: Viewpoint, claims: readonly Claim[]): Promise<(string | null)[]> {
-  const complaints: (string | null)[] = [];
-  for (const { raw } of claims) complaints.push((await node.broadcast(raw)).complaint);
-  return complaints;
 }

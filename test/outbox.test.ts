@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type Entry, Outbox, type OutboxStore } from "../functions/outbox.ts";
+import { type Entry, Outbox, type OutboxStore, type Settlement } from "../functions/outbox.ts";
 import { Store } from "../functions/store.ts";
 import { wordHex } from "../lib/protocol/hex.ts";
 import { type Domain, EVERYONE, type Signed, type Statement, statementId } from "../lib/protocol/statements.ts";
@@ -157,6 +157,30 @@ describe("settling", () => {
     const [entry] = await new Outbox(store, domain).pending();
     await expect(new Outbox(broken, domain).settle(entry!, { state: "refused", reason: "EXPIRED" })).rejects.toThrow();
     expect(await new Outbox(store, domain).pending()).toHaveLength(1);
+  });
+
+  it("of many writes all their ends before it removes any entry, and these with one request", async () => {
+    const outbox = new Outbox(store, domain);
+    for (let i = 0; i < 120; i++) await outbox.post(message());
+    const ended = (await outbox.pending()).map((entry, i): [Entry, Settlement] => [
+      entry,
+      i % 3 ? { state: "settled", transaction: random32(), block: i } : { state: "refused", reason: "EXPIRED" },
+    ]);
+    const [last] = ended[100]!;
+    const broken = failing(store, (_operation, key) =>
+      key.includes(`settled/`) && key.includes(last.id) ? "before" : null,
+    );
+    await expect(new Outbox(broken, domain).settleAll(ended)).rejects.toThrow("injected");
+    expect((await keys()).filter((key) => key.startsWith("outbox/"))).toHaveLength(120);
+    const deleted: string[] = [];
+    const watched = failing(store, (operation, key) => {
+      if (operation === "delete") deleted.push(key);
+      return null;
+    });
+    await new Outbox(watched, domain).settleAll(ended);
+    expect(deleted).toEqual([ended.flatMap(([entry]) => entry.keys).join()]);
+    expect((await keys()).filter((key) => key.startsWith("outbox/"))).toEqual([]);
+    for (const [{ id }, end] of ended) expect(await outbox.state(id)).toEqual(end);
   });
 
   it("takes no statement again that is settled", async () => {

@@ -6,6 +6,7 @@ import type { Domain, Item } from "../../lib/protocol/statements.ts";
 import { type Anvil, startAnvil } from "../../local/anvil.ts";
 import { deployContract } from "../../local/contract.ts";
 import { type Bucket, startBucket } from "./bucket.ts";
+import { cpuOf } from "./cpu.ts";
 import { type Hired, hire } from "./hired.ts";
 
 /** How the chain makes blocks: one per transaction, or one every so many seconds. */
@@ -71,6 +72,11 @@ export class Bed {
 
   async stop(): Promise<void> {
     for (const step of this.#undo) await step();
+  }
+
+  /** Milliseconds of CPU time so far, of the chain and of the bucket. */
+  async cpu(): Promise<{ chain: number; bucket: number }> {
+    return { chain: await cpuOf(this.#anvil.pid), bucket: await cpuOf(this.bucket.pid) };
   }
 
   async mine(mining: Mining): Promise<void> {

@@ -9,6 +9,7 @@ import { startStore } from "../../local/store/store.ts";
 /** A bucket that counts what it is asked. */
 export interface Bucket {
   readonly config: StoreConfig;
+  readonly pid: number;
   /** Requests since the last time. */
   requests(): Promise<number>;
   stop(): Promise<void>;
@@ -27,7 +28,7 @@ export async function startBucket(): Promise<Bucket> {
     child.disconnect();
     await ended;
   };
-  return { config, requests: async () => Number(await ask()), stop };
+  return { config, pid: child.pid!, requests: async () => Number(await ask()), stop };
 }
 
 async function serve(): Promise<void> {

@@ -18,8 +18,8 @@ export interface Run {
   readonly settled: number;
   /** To the bucket, without those of the posts. */
   readonly requests: number;
-  /** Milliseconds of CPU time of the publisher. */
-  readonly cpu: number;
+  /** Milliseconds of CPU time of the publisher, of the chain (simulations, mining, and our looking on) and of the bucket. */
+  readonly cpu: { readonly publisher: number; readonly chain: number; readonly bucket: number };
 }
 
 /** Posts that are made at the same time. */
@@ -34,6 +34,7 @@ export async function run(bed: Bed, publisher: Hired, load: readonly Signed[]): 
   for (let i = 0; i < load.length; i += POSTS_AT_ONCE)
     await Promise.all(load.slice(i, i + POSTS_AT_ONCE).map((signed) => bed.outbox.post(signed)));
   await bed.bucket.requests();
+  const idle = await bed.cpu();
   const begin = performance.now();
   publisher.ring();
   const watch = new Watch(bed, load, before);
@@ -45,7 +46,12 @@ export async function run(bed: Bed, publisher: Hired, load: readonly Signed[]): 
   for (; await bed.isPending(); probes++) await pause(begin);
   const settled = performance.now() - begin;
   const requests = (await bed.bucket.requests()) - probes;
-  const cpu = await publisher.leave();
+  const busy = await bed.cpu();
+  const cpu = {
+    publisher: await publisher.leave(),
+    chain: busy.chain - idle.chain,
+    bucket: busy.bucket - idle.bucket,
+  };
   const latencies = [...watch.seen.values()].sort((a, b) => a - b);
   return { took: latencies.at(-1)!, latencies, settled, requests, cpu, ...(await watch.costs()) };
 }
