@@ -142,14 +142,11 @@ export class Outbox {
     const known = this.#read;
     this.#read = new Map();
     const entries = new Map<Hex, Entry>();
-    for (let i = 0; i < listed.length; i += READ_AT_ONCE) {
-      const page = listed.slice(i, i + READ_AT_ONCE).map(({ key }) => this.#entry(key, known, refused));
-      for (const entry of await Promise.all(page)) {
-        if (!entry) continue;
-        for (const key of entry.keys) this.#read.set(key, entry);
-        const first = entries.get(entry.id);
-        entries.set(entry.id, first ? { ...first, keys: [...first.keys, ...entry.keys] } : entry);
-      }
+    for (const entry of await eachOf(listed, READ_AT_ONCE, ({ key }) => this.#entry(key, known, refused))) {
+      if (!entry) continue;
+      for (const key of entry.keys) this.#read.set(key, entry);
+      const first = entries.get(entry.id);
+      entries.set(entry.id, first ? { ...first, keys: [...first.keys, ...entry.keys] } : entry);
     }
     return [...entries.values()];
   }
