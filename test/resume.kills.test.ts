@@ -73,7 +73,7 @@ class Child {
   /** @param kib The longest file that it may write, as on a disk that is full then. */
   constructor(index: number, call: "sendStream" | "receiveStream", options: object, stop: Stop = {}, kib?: number) {
     const program = `
-      import { writeSync } from "node:fs";
+      import { createReadStream, writeSync } from "node:fs";
       import { Wallet } from "ethers";
       import { SharedFileDataChannel, TaskContractor } from ${JSON.stringify(compiled.path("lib/index.js"))};
       const { task, deployment, key, call, options, stop } = JSON.parse(process.env.ORDER);
@@ -95,6 +95,8 @@ class Child {
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0); // nothing of this process moves any more
       };
       const onNotice = call === "sendStream" && { onNotice: ({ notice, joined }) => say({ notice: { notice, joined } }) };
+      if (options.stream) options.dataStream = createReadStream(options.stream);
+      delete options.stream;
       const contractor = new TaskContractor({ task, signer: new Wallet(key), deployment, fetch: held });
       const channel = new SharedFileDataChannel(contractor);
       try {
@@ -350,15 +352,15 @@ describe("kill -9 of a sender", () => {
     await writeFile(path, bytes);
   });
 
-  const send = (stop: Stop = {}): Child => {
-    const options = { target: cast.accounts[to], dataStream: { path }, tag, partSize: PART };
+  const send = (stop: Stop = {}, payload: object = { dataStream: { path } }): Child => {
+    const options = { target: cast.accounts[to], ...payload, tag, partSize: PART };
     return new Child(from, "sendStream", options, stop);
   };
 
   /** The next process ends the transfer; what the store had is not sent again. */
-  async function expectSent(stored: number): Promise<Child> {
+  async function expectSent(stored: number, payload?: object): Promise<Child> {
     const before = succeeded("UploadPart");
-    const child = send();
+    const child = send({}, payload);
     const [, received] = await cast.process(to).channel.receiveStream({ source: cast.accounts[from]!, tag });
     expect(Buffer.compare(received, bytes)).toBe(0);
     expect(await child.result()).toBe(cast.accounts[to]);
@@ -394,6 +396,15 @@ describe("kill -9 of a sender", () => {
       await child.kill();
     }
     await expectSent(stored);
+  });
+
+  it("of a stream: opened again by the next process, it is read from its beginning, and what is stored is passed over", async () => {
+    const reached = when("UploadPart", 4);
+    const child = send({}, { stream: path });
+    await child.lives(reached);
+    const stored = succeeded("UploadPart");
+    await child.kill();
+    await expectSent(stored, { stream: path });
   });
 
   const byCall: [string, Stop, boolean][] = [

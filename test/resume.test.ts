@@ -246,6 +246,20 @@ describe("a call that goes on from what a killed one left", () => {
     expect(await receive(dir)).toEqual([7, 8, 9, 10]);
   });
 
+  it("knows ten thousand parts", async () => {
+    const digest = createHash("sha256").update("ab").digest("base64");
+    const parts = Array.from({ length: 10_000 }, () => digest);
+    const many = { ...manifest, size: 20_000, partSize: 2, parts };
+    const payload = Buffer.from("ab".repeat(10_000));
+    const first = await targetIn(home);
+    await fetchInto(first, many, payload, 9_999);
+    await first.discard(null);
+    const second = await targetIn(home);
+    expect(await fetchInto(second, many, payload)).toEqual([10_000]);
+    await second.commit();
+    expect(Buffer.compare(await readFile(join(home, "model")), payload)).toBe(0);
+  });
+
   it("receives a payload of no bytes", async () => {
     const empty = manifestFor(Buffer.alloc(0));
     const target = await targetIn(home);
