@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {ECDSA} from "solady/src/utils/ECDSA.sol";
 import {EIP712} from "solady/src/utils/EIP712.sol";
 import {IWaybill} from "./IWaybill.sol";
 
@@ -19,27 +20,19 @@ abstract contract Signatures is EIP712 {
         return ("Waybill", "1");
     }
 
-    /// @dev The account of the key that made the 65 bytes of calldata at `pointer`, or zero. Too little gas for the
-    /// precompile leaves too little for anything after it (1/64), so that can't pass for a bad signature.
-    function _recover(bytes32 digest, uint256 pointer) internal view returns (address author) {
-        assembly ("memory-safe") {
-            let m := mload(0x40)
-            mstore(m, digest)
-            mstore(add(m, 0x20), byte(0, calldataload(add(pointer, 0x40)))) // v
-            calldatacopy(add(m, 0x40), pointer, 0x40) // r and s
-            mstore(0x00, 0)
-            if iszero(gt(mload(add(m, 0x60)), HALF_N)) {
-                pop(staticcall(gas(), 1, m, 0x80, 0x00, 0x20))
-            }
-            author := mload(0x00)
-        }
+    /// @dev The account of the key that made the 65 bytes, or zero. Too little gas for the precompile leaves too little
+    /// for anything after it (1/64), so that can't pass for a bad signature.
+    function _recover(bytes32 digest, bytes calldata signature) internal view returns (address) {
+        bytes32 s = bytes32(signature[32:64]);
+        if (uint256(s) > HALF_N) return address(0);
+        return ECDSA.tryRecover(digest, uint8(signature[64]), bytes32(signature[:32]), s);
     }
 
     /// @dev Keys first: an EOA that delegates to a contract (EIP-7702) still signs as a key.
     function _isSigned(address author, bytes32 structHash, bytes calldata signature) internal view returns (bool) {
         bytes32 digest = _hashTypedData(structHash);
         if (signature.length == 65) {
-            address key = _recover(digest, _pointer(signature));
+            address key = _recover(digest, signature);
             if (key == author && key != address(0)) return true;
         }
         return author.code.length != 0 && _isSignedByWallet(author, digest, signature);

@@ -69,7 +69,7 @@ library Statements {
 
     /// @dev One item's parts. Nothing is checked against the end of the calldata, because nothing needs it: what lies
     /// beyond reads as zero, and whatever is read is covered by a signature. A length that no calldata can have makes
-    /// both empty, which is a statement of no kind.
+    /// both empty: of receipts that is MALFORMED, of every other kind a statement that is no encoding of one.
     function item(Item[] calldata items, uint256 index)
         internal
         pure
