@@ -12,7 +12,7 @@ export interface Caps {
   readonly openUploads: number;
   /** Requests of an account in a minute that write or issue URLs. At most 999: they are counted by one LIST. */
   readonly requests: number;
-  /** Statements of an account in a minute: each costs gas. At most 999. */
+  /** Statements of an account in a minute: each costs gas, and a message of 4 KiB as much as nine. At most 999. */
   readonly statements: number;
 }
 
@@ -52,8 +52,9 @@ export interface Config extends StoreConfig {
 
 export const DEFAULT_RETENTION: number = 24 * 3600 * 1000;
 /**
- * Far above what a round of training needs, far below what would hurt an operator. Requests: an upload asks for URLs once per
- * 16 MiB, because it hashes no further ahead, so this many let it go at 240 MB/s.
+ * Far above what a round of training needs. Requests: an upload asks for URLs once per 16 MiB, because it hashes no further
+ * ahead, so this many let it go at 240 MB/s. Statements: notices take the most, 300 of them about 20M gas, which is what a
+ * hostile member can burn in a minute; an operator to whom that is too much sets less.
  */
 export const DEFAULT_CAPS: Caps = { payload: MAX_PAYLOAD, openUploads: 100, requests: 900, statements: 300 };
 

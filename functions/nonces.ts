@@ -13,7 +13,7 @@ export interface Nonces {
   /**
    * Uses up a nonce, which nobody can do twice with one request.
    * @param created Seconds, from the signature.
-   * @param statements How many statements the request posts.
+   * @param statements What the request posts, in statements of the rate cap.
    * @throws WaybillError REPLAYED, RATE_LIMITED
    */
   claim(account: Address, created: number, nonce: string, statements: number): Promise<void>;

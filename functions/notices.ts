@@ -1,8 +1,9 @@
 import type { ChainReader } from "../lib/chain/reader.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import type { Address, Hex } from "../lib/protocol/hex.ts";
-import { MAX_DEADLINE_AHEAD, MAX_STORED, PAGE_SIZE } from "../lib/protocol/limits.ts";
+import { MAX_STORED, PAGE_SIZE } from "../lib/protocol/limits.ts";
 import { indicesOf, noticeId, placeOf, signerOf } from "../lib/protocol/statements.ts";
+import { badDeadline, checkDeadline } from "./deadline.ts";
 import type { PostingDeps } from "./deps.ts";
 import type { TransferRef } from "./keys.ts";
 import type { Records, SignedNotice, TransferRecord } from "./records.ts";
@@ -31,7 +32,7 @@ export async function publishNotices(
   const { timestamp } = await deps.chain.tip();
   const keep = Math.max(...notices.map(({ notice }) => notice.deadline)) + Math.ceil(deps.config.retention / 1000);
   await records.amend(ref, (record) => {
-    for (const signed of notices) checkAgainst(record, signed, timestamp);
+    for (const signed of notices) checkAgainst(deps, record, signed, timestamp);
     const known = ids.every((id) => record.notices.includes(id));
     if (known && record.keepUntil >= keep) return record;
     const union = [...new Set([...record.notices, ...ids])];
@@ -109,14 +110,13 @@ async function checkRepeats({ chain }: PostingDeps, ref: TransferRef, notices: r
     );
 }
 
-function checkAgainst(record: TransferRecord, { notice }: SignedNotice, now: number): void {
+function checkAgainst({ config }: PostingDeps, record: TransferRecord, { notice }: SignedNotice, now: number): void {
   if (record.state !== "finished" || record.storedAt === null)
     throw new WaybillError("NOT_STORED", "This transfer's payload is not there any more. Send it again.");
   if (notice.manifest !== record.digest)
     throw new WaybillError("CONFLICT", "The notice commits to another manifest than the transfer's.");
-  if (notice.deadline <= now) throw badDeadline("The notice's deadline is over in the chain's time.");
-  if (notice.deadline > now + MAX_DEADLINE_AHEAD)
-    throw badDeadline("The notice's deadline is more than 30 days ahead in the chain's time.");
+  // One that was accepted before is a repeated finish, whose first answer may have been lost.
+  checkDeadline(record.notices.includes(noticeId(notice)) ? { blockTime: 0 } : config, notice.deadline, now);
   if (notice.deadline > record.storedAt + MAX_STORED)
     throw badDeadline("The deadline is more than 60 days after the payload was stored. Send it under a new tag.");
 }
@@ -133,8 +133,4 @@ function bad(message: string): WaybillError {
 
 function tooMany(): WaybillError {
   return new WaybillError("TOO_MANY", `A transfer has at most ${MAX_NOTICES} notices. Send it under a new tag.`);
-}
-
-function badDeadline(message: string): WaybillError {
-  return new WaybillError("BAD_DEADLINE", message);
 }

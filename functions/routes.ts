@@ -25,7 +25,7 @@ export interface Route<
   readonly status: readonly number[];
   /** Bytes of a body. Default 64 KiB. */
   readonly limit?: number;
-  /** How many statements a body posts. */
+  /** What a body posts, in statements of the rate cap. */
   readonly statements?: (body: z.output<Body>) => number;
 }
 
@@ -39,6 +39,8 @@ function route<B extends z.ZodMiniType, Q extends z.ZodMiniType, A extends z.Zod
 const task = "/v1/tasks/{task}";
 const transfer = `${task}/transfers/{transfer}`;
 const one = (): number => 1;
+/** A message's bytes cost gas: so many more of them as much as another statement. */
+const BYTES_PER_STATEMENT = 512;
 
 export const openTask = route({
   method: "POST",
@@ -86,7 +88,7 @@ export const postMessage = route({
   body: wire.messageRequest,
   answer: wire.statementAnswer,
   status: [202],
-  statements: one,
+  statements: ({ message }) => 1 + Math.ceil((message.payload.length - 2) / 2 / BYTES_PER_STATEMENT),
 });
 export const postReceipt = route({
   method: "POST",

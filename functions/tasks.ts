@@ -2,12 +2,14 @@ import type { Hono } from "hono";
 import type * as z from "zod/mini";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import { type Address, type Hex, toBase64 } from "../lib/protocol/hex.ts";
-import { MAX_DEADLINE_AHEAD, PAGE_SIZE } from "../lib/protocol/limits.ts";
+import { PAGE_SIZE } from "../lib/protocol/limits.ts";
 import {
   EVERYONE,
   indicesOf,
   type Message,
+  type Notice,
   namedAuthor,
+  noticeId,
   placeOf,
   type Statement,
   signerOf,
@@ -15,6 +17,7 @@ import {
 } from "../lib/protocol/statements.ts";
 import type { noticeAnswer, taskAnswer } from "../lib/protocol/wire.ts";
 import { App } from "./app.ts";
+import { checkDeadline } from "./deadline.ts";
 import type { PostingDeps } from "./deps.ts";
 import { readEvents } from "./events.ts";
 import { type LambdaHandler, lambdaOf } from "./lambda.ts";
@@ -48,6 +51,7 @@ export function createTasks(deps: PostingDeps): Hono {
     })
     .serve(routes.postWithdrawal, async ({ account, ids, body }) => {
       const { notice } = (await records.notice(ids.task!, body.notice)) ?? unknownNotice();
+      await checkWithdrawable(deps, notice);
       return { answer: { statement: await relay(deps, account, { kind: "withdraw", of: notice }, body.signature) } };
     })
     .serve(routes.readTask, async ({ ids }) => ({ answer: await readTask(deps, ids.task!) }))
@@ -87,17 +91,26 @@ async function checkOnChain({ chain }: PostingDeps, task: Hex, notice: Hex, inde
  * What the contract would skip now and might take later must not wait in the outbox, where it is simulated again and again:
  * there anybody could keep everybody waiting.
  */
-async function checkMessage({ chain }: PostingDeps, { task, page, recipients, deadline }: Message): Promise<void> {
+async function checkMessage(
+  { chain, config }: PostingDeps,
+  { task, page, recipients, deadline }: Message,
+): Promise<void> {
   const [{ timestamp }, roster] = await chain.atOne((view) => Promise.all([view.tip(), view.roster(task)]));
-  if (deadline <= timestamp || deadline > timestamp + MAX_DEADLINE_AHEAD)
-    throw new WaybillError(
-      "BAD_DEADLINE",
-      "The message's deadline must lie ahead in the chain's time, by 30 days at most.",
-    );
+  checkDeadline(config, deadline, timestamp);
   if (recipients === EVERYONE && page === 0) return;
   const last = recipients >> BigInt(PAGE_SIZE) ? undefined : indicesOf(page, recipients).at(-1);
   if (last === undefined || last >= (roster?.count ?? 0))
     throw bad("A message's recipients must be everyone on page 0, or members of one page of 104.");
+}
+
+/** A notice that missed its deadline never comes to stand, and there will be nothing to withdraw. */
+async function checkWithdrawable({ chain }: PostingDeps, notice: Notice): Promise<void> {
+  const { task, page, deadline } = notice;
+  const [{ timestamp }, state] = await chain.atOne((view) =>
+    Promise.all([view.tip(), view.notice(task, page, noticeId(notice))]),
+  );
+  if (state === null && deadline < timestamp)
+    throw new WaybillError("BAD_DEADLINE", "The notice never got onto the chain, and its deadline is over.");
 }
 
 async function readTask(deps: PostingDeps, task: Hex): Promise<z.output<typeof taskAnswer>> {

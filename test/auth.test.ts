@@ -155,7 +155,7 @@ describe.each(["store", "memory"] as const)("the rate cap with nonces in %s", (n
   beforeAll(async () => {
     const caps = { payload: 1000, openUploads: 100, requests: 4, statements: 2 };
     capped = await ApiWorld.start({ nonces, caps }, () => 1_900_000_000_000);
-    room = await capped.task(3);
+    room = await capped.task(5);
     poster = capped.caller(room.members[0]!);
   });
   afterAll(() => capped?.stop());
@@ -179,8 +179,15 @@ describe.each(["store", "memory"] as const)("the rate cap with nonces in %s", (n
     expect(answers.filter(({ json }) => json.code === "RATE_LIMITED")).toHaveLength(8 - taken.length);
   });
 
-  const post = async (caller: Caller): Promise<Answer> => {
-    const draft = await room.message();
+  it("counts a message's bytes too: each begun half KiB is another statement", async () => {
+    const [small, large] = [3, 4].map((index) => capped.caller(room.members[index]!)) as [Caller, Caller];
+    expect((await post(large, 513)).json).toMatchObject({ code: "RATE_LIMITED" });
+    expect((await post(small, 512)).status).toBe(202);
+    expect((await post(small)).json).toMatchObject({ code: "RATE_LIMITED" });
+  });
+
+  const post = async (caller: Caller, bytes = 0): Promise<Answer> => {
+    const draft = await room.message({ payload: `0x${"00".repeat(bytes)}` });
     const message = { ...draft.statement, sender: caller.account };
     const { signature } = await room.sign(caller.wallet, message);
     const wire = { ...message, recipients: wordHex(message.recipients) };

@@ -12,7 +12,16 @@ import {
   transferId,
 } from "../lib/protocol/statements.ts";
 import { beginAnswer, finishAnswer, partsAnswer, storedPartsAnswer } from "../lib/protocol/wire.ts";
-import { ApiWorld, type Caller, decoded, encoded, expectStatus, type Payload, payloadOf } from "./support/api.ts";
+import {
+  ApiWorld,
+  type Caller,
+  decoded,
+  encoded,
+  expectStatus,
+  type Payload,
+  payloadOf,
+  type Recipient,
+} from "./support/api.ts";
 import { addressOf, DAY, newKey, type Task } from "./support/contract.ts";
 
 // Begin, parts, finish, abort and what the bucket holds after each.
@@ -355,6 +364,7 @@ describe("a notice", () => {
     ["over another transfer", () => ({ transfer: transferId("other") }), "BAD_REQUEST"],
     ["over another manifest", () => ({ manifest: transferId("other") }), "CONFLICT"],
     ["whose deadline is over", async () => ({ deadline: await api.world.now() }), "BAD_DEADLINE"],
+    ["due before the next two blocks", async () => ({ deadline: (await api.world.now()) + 1 }), "BAD_DEADLINE"],
     ["without a deadline", () => ({ deadline: 0 }), "BAD_DEADLINE"],
     ["due in more than 30 days", async () => ({ deadline: (await api.world.now()) + 30 * DAY + 1 }), "BAD_DEADLINE"],
   ];
@@ -464,6 +474,32 @@ describe("a notice", () => {
       expectStatus(await finish({ notices: [next] }), 202);
     },
   );
+
+  it("that missed its deadline before it stood can't be withdrawn any more; one that stands can", async () => {
+    const missed = await sender.notice(task, payload, [1]);
+    expectStatus(await finish({ notices: [missed] }), 202);
+    const stands = (await sender.published(task, `${tag}/stands`, randomBytes(3), [1])).signed;
+    const withdraw = async ({ notice }: Recipient) => {
+      const { signature } = await task.sign(sender.wallet, { kind: "withdraw", of: notice });
+      return sender.post(`/v1/tasks/${task.id}/withdrawals`, { notice: noticeId(notice), signature });
+    };
+    expectStatus(await withdraw(missed), 202);
+    await api.world.provider.send("evm_increaseTime", [601]);
+    await api.world.provider.send("evm_mine", []);
+    expect((await withdraw(missed)).json).toMatchObject({ code: "BAD_DEADLINE" });
+    expectStatus(await withdraw(stands), 202);
+  });
+
+  it("given again just before its deadline is joined, for it was accepted in time", async () => {
+    const signed = await sender.notice(task, payload, [1]);
+    expectStatus(await finish({ notices: [signed] }), 202);
+    const { provider } = api.world;
+    await provider.send("evm_setNextBlockTimestamp", [signed.notice.deadline - 1]);
+    await provider.send("evm_mine", []);
+    expectStatus(await finish({ notices: [signed] }), 202);
+    const late = await sender.notice(task, payload, [2], { deadline: signed.notice.deadline });
+    expect((await finish({ notices: [late] })).json).toMatchObject({ code: "BAD_DEADLINE" });
+  });
 });
 
 describe("abort", () => {

@@ -128,7 +128,7 @@ describe.each(readings)("%s", (_name, reading) => {
       const { onNotice, notice } = noticed();
       const sending = cast
         .process(0, reading)
-        .channel.sendStream({ target: bob, dataStream, tag, timeout: 1_000, onNotice });
+        .channel.sendStream({ target: bob, dataStream, tag, timeout: 2_000, onNotice });
       const { deadline } = await notice;
       await new Promise((resolve) => setTimeout(resolve, 3_000));
       expect(await isOpen(sending)).toBe(true);
