@@ -225,6 +225,8 @@ describe("a call that goes on from what a killed one left", () => {
   });
 
   it("works with names as long as names may be", async () => {
+    const other = await targetOf({ path: join(home, `${"m".repeat(254)}n`) }, {});
+    await other.begin(manifest, sender); // has nothing to do with the others
     for (const name of ["m".repeat(255), "ü".repeat(127)]) {
       const path = join(home, name);
       const first = await targetOf({ path }, {});
@@ -234,6 +236,7 @@ describe("a call that goes on from what a killed one left", () => {
       expect(await fetchInto(second, manifest, bytes)).toEqual(numbers(5, PARTS));
       await second.commit();
     }
+    await other.discard(new WaybillError("CORRUPT", ""));
     expect((await readdir(home)).sort()).toEqual(["m".repeat(255), "ü".repeat(127)]);
   });
 
@@ -285,6 +288,18 @@ describe("a process killed when the file had got its name", () => {
     await rename(join(dir, PART_NAME), join(dir, "model"));
     expect(await receive(dir, true)).toEqual([]);
     await expectWhole(dir);
+  });
+
+  it("or was about to, where there are no links: its empty placeholder is none of somebody else's", async () => {
+    const dir = await killedAfter(PARTS);
+    await writeFile(join(dir, "model"), "");
+    expect(await receive(dir)).toEqual([]);
+    await expectWhole(dir);
+    const other = await killedAfter(PARTS - 1);
+    await writeFile(join(other, "model"), "");
+    await expect(receive(other)).rejects.toThrow(coded("TARGET_EXISTS"));
+    expect(await readdir(other)).toEqual(["model"]);
+    expect(await readFile(join(other, "model"))).toHaveLength(0);
   });
 
   it("and somebody has moved and changed it since: that file stays as it is", async () => {

@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { access, link, lstat, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { sha256 } from "ethers";
 import { WaybillError } from "../protocol/errors.ts";
 import type { Hex } from "../protocol/hex.ts";
 import { encodeManifest, type Manifest, manifestDigest } from "../protocol/manifest.ts";
@@ -68,6 +69,7 @@ class FileTarget implements Target<string> {
   /** The file's path, where it is known from the beginning. */
   readonly #whole: string | undefined;
   #path = "";
+  #replaces = false;
   #part = "";
   #lock: Lock | null = null;
   #partial: Partial | null = null;
@@ -106,9 +108,11 @@ class FileTarget implements Target<string> {
       return null;
     }
     if (!free) throw busy(this.#path);
-    if (standing && !this.#force) throw exists(this.#path);
+    this.#replaces = this.#force;
+    if (standing && !this.#force && !(standing.isFile() && standing.size === 0)) throw exists(this.#path);
     const place = { path: this.#path, part: this.#part, makers: this.#lock! };
     this.#partial = await Partial.open(place, manifest, digest, signal);
+    if (standing && !this.#force) this.#checkOurs(manifest, this.#partial);
     return this.#partial;
   }
 
@@ -117,7 +121,9 @@ class FileTarget implements Target<string> {
     if (!partial) return this.#path; // it was there already
     await partial.finish();
     this.#partial = null;
-    await attempt(this.#path, () => (this.#force ? rename(this.#part, this.#path) : publish(this.#part, this.#path)));
+    await attempt(this.#path, () =>
+      this.#replaces ? rename(this.#part, this.#path) : publish(this.#part, this.#path),
+    );
     await syncFolder(this.#dir);
     await this.#leave();
     return this.#path;
@@ -139,6 +145,12 @@ class FileTarget implements Target<string> {
     this.#lock = null;
   }
 
+  /** An empty file is the placeholder of a call that was killed in `publish`, if everything else was done. */
+  #checkOurs({ parts }: Manifest, { held }: Partial): void {
+    if (held.size < parts.length) throw exists(this.#path);
+    this.#replaces = true;
+  }
+
   /** A restarted process finds the same names. */
   #find(manifest: Manifest, sender: string): Hex {
     const digest = manifestDigest(encodeManifest(manifest));
@@ -149,7 +161,9 @@ class FileTarget implements Target<string> {
 
   /** Begins the names of what stands beside the file while it is received. */
   get #stem(): string {
-    return Buffer.from(basename(this.#path)).subarray(0, MAX_NAME).toString();
+    const name = basename(this.#path);
+    if (Buffer.byteLength(name) <= MAX_NAME) return name;
+    return `${Buffer.from(name).subarray(0, MAX_NAME / 2)}.${sha256(Buffer.from(name)).slice(2, 18)}`;
   }
 
   async #take(signal?: AbortSignal): Promise<boolean> {
