@@ -1,3 +1,4 @@
+import { readWithin } from "../lib/protocol/body.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
 
 /**
@@ -6,15 +7,7 @@ import { WaybillError } from "../lib/protocol/errors.ts";
  */
 export async function readBody(request: Request, limit: number): Promise<Uint8Array> {
   if (Number(request.headers.get("content-length") ?? 0) > limit) throw tooLarge(limit);
-  if (request.body === null) return new Uint8Array();
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of request.body as AsyncIterable<Uint8Array>) {
-    size += chunk.length;
-    if (size > limit) throw tooLarge(limit);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
+  return readWithin(request.body as AsyncIterable<Uint8Array> | null, limit, () => tooLarge(limit));
 }
 
 function tooLarge(limit: number): WaybillError {

@@ -1,6 +1,7 @@
 import { getBytes, randomBytes, type Signer, toUtf8Bytes, toUtf8String } from "ethers";
 import type * as z from "zod/mini";
 import type { Cursor } from "./chain/view.ts";
+import { readWithin } from "./protocol/body.ts";
 import type { Deployment } from "./protocol/deployment.ts";
 import { isServerCode, WaybillError } from "./protocol/errors.ts";
 import { type Address, type Hex, toBase64 } from "./protocol/hex.ts";
@@ -253,7 +254,8 @@ export class Api {
       if (response.type === "opaqueredirect" || (response.status >= 300 && response.status < 400))
         throw badServer("it redirects, and a signed request goes nowhere else");
       const retryAfter = Number(response.headers.get("retry-after") ?? Number.NaN) * 1000;
-      return { status: response.status, retryAfter, body: await readAll(response) };
+      const tooLong = (): WaybillError => badServer(`its answer is over ${MAX_ANSWER} bytes`);
+      return { status: response.status, retryAfter, body: await readWithin(response.body, MAX_ANSWER, tooLong) };
     } catch (error) {
       call.signal?.throwIfAborted();
       if (error instanceof WaybillError) throw error;
@@ -299,24 +301,6 @@ function patience(error: WaybillError, failures: number): number {
   const { retryAfter } = error.details;
   if (typeof retryAfter === "number") return retryAfter * (1 + Math.random() / 4);
   return Math.random() * Math.min(BACK_OFF_MS.most, BACK_OFF_MS.first * 2 ** failures);
-}
-
-/** The body, as long as it stays within what an answer may be. */
-async function readAll(response: Response): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
-    size += chunk.length;
-    if (size > MAX_ANSWER) throw badServer(`its answer is over ${MAX_ANSWER} bytes`);
-    chunks.push(chunk);
-  }
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  return whole;
 }
 
 function readJson(body: Uint8Array): unknown {

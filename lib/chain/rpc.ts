@@ -1,4 +1,5 @@
 import { FetchRequest, type GetUrlResponse, JsonRpcProvider, Network } from "ethers";
+import { readWithin } from "../protocol/body.ts";
 import { WaybillError } from "../protocol/errors.ts";
 
 /** No honest node needs longer for one call; a caller waits no longer than this for a typed error. */
@@ -159,25 +160,8 @@ async function post(request: FetchRequest): Promise<GetUrlResponse> {
     statusCode: response.status,
     statusMessage: response.statusText,
     headers: Object.fromEntries(response.headers),
-    body: await bodyOf(response),
+    body: await readWithin(response.body, MAX_ANSWER_BYTES, () => new AnswerTooLong()),
   };
-}
-
-async function bodyOf(response: Response): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.length;
-    if (size > MAX_ANSWER_BYTES) throw new AnswerTooLong();
-    chunks.push(chunk);
-  }
-  const body = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    body.set(chunk, at);
-    at += chunk.length;
-  }
-  return body;
 }
 
 /** ethers wraps a node's error object, at a place that depends on the method. */
