@@ -1,6 +1,6 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { ChainReader, type ReaderOptions } from "../lib/chain/reader.ts";
 import { wordHex } from "../lib/protocol/hex.ts";
 import { type Notice, noticeId, type Signed, signerOf } from "../lib/protocol/statements.ts";
@@ -393,6 +393,26 @@ describe("a node", () => {
     server.close();
     expect(error).toMatchObject({ code: "UNAVAILABLE", message: expect.stringContaining("no credit") });
     expect(everythingIn(error)).not.toContain("sekrit");
+  });
+
+  it("that quotes its host, with or without the key in front of it, is not quoted", async () => {
+    const host = "sekrit-0a1b2c3d.node.example";
+    const server = createServer((_request, response) => {
+      const error = { code: -32000, message: `no credit for ${host}, whose key is sekrit-0a1b2c3d` };
+      response.end(JSON.stringify([0, 1, 2, 3, 4].map((id) => ({ jsonrpc: "2.0", id, error }))));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const there = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const real = globalThis.fetch; // resolves the name, which no DNS knows
+    vi.stubGlobal("fetch", (url: string, init: RequestInit) => real(url.replace(host, there), init));
+    const error = await reader({ rpc: `http://${host}/` })
+      .tip()
+      .catch((thrown: unknown) => thrown);
+    vi.unstubAllGlobals();
+    server.closeAllConnections();
+    server.close();
+    expect(error).toMatchObject({ code: "UNAVAILABLE", message: expect.stringContaining("no credit") });
+    for (const secret of ["sekrit", "node.example"]) expect(everythingIn(error)).not.toContain(secret);
   });
 
   it("has to have an http(s) URL", () => {

@@ -141,9 +141,10 @@ function connectionTo(text: string): { request: FetchRequest; secrets: string[] 
   return { request, secrets: secretsOf(url, username, password) };
 }
 
-/** Pieces of the URL that could be a key. Short ones ("v1", "rpc") are none. */
+/** Pieces of the URL that could be a key, or hold one as some hosts do. Short ones ("v1", "rpc") are none. */
 function secretsOf(url: URL, ...more: string[]): string[] {
-  const pieces = [...url.pathname.split("/"), ...url.searchParams.values(), ...more];
+  const subdomains = url.hostname.split(".").slice(0, -2);
+  const pieces = [url.hostname, ...subdomains, ...url.pathname.split("/"), ...url.searchParams.values(), ...more];
   return pieces.filter((piece) => piece.length >= 6).sort((a, b) => b.length - a.length);
 }
 
