@@ -41,7 +41,8 @@ export interface ContractorOptions {
    * and nobody sees a difference. "self" needs `deployment.rpc` (else NEEDS_RPC), gas money in the account, and a signer
    * that can sign transactions (one without a provider will do) or send them, as a browser's wallet does: then its owner
    * is asked for each. The payload still goes through the functions, and they publish the notice over it too: whoever is
-   * faster, it stands once. A statement that is out is carried on until it stands, even when no call waits for it.
+   * faster, it stands once. So member and operator may both pay for a notice, the second for a duplicate, which costs
+   * little. A statement that is out is carried on until it stands, even when no call waits for it.
    */
   readonly relay?: "api" | "self";
   /**
