@@ -209,7 +209,7 @@ describe("finish", () => {
     const payload = await sender.stored(task, tag, randomBytes(40));
     expect(await record()).toMatchObject({ state: "finished", digest: payload.digest, size: 40, notices: [] });
     const bytes = await api.deps.store.getBytes(manifestKey(refOf()));
-    expect(bytes).toEqual(decoded(payload.text));
+    expect(Uint8Array.from(bytes!)).toEqual(decoded(payload.text));
     expect(await api.deps.store.head(payloadKey(refOf()))).toMatchObject({ checksum: payload.manifest.checksum });
   });
 
