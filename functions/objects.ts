@@ -108,7 +108,7 @@ function exchange({ body, ...request }: SignedRequest, agent: http.Agent): Promi
       response.once("end", () => {
         clearTimeout(timer);
         const { statusCode: status = 0, headers } = response;
-        resolve({ status, etag: headers.etag ?? "", bytes: Buffer.concat(chunks) });
+        resolve({ status, etag: headers.etag ?? "", bytes: new Uint8Array(Buffer.concat(chunks)) }); // no Buffer, as from the SDK
       });
     });
     sent.end(body);
