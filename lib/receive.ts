@@ -76,6 +76,8 @@ class Receiving {
   readonly #order: ReceiveOrder;
   /** Notices that this call could not make anything of. */
   readonly #passed = new Set<Hex>();
+  /** Whether the chain was read since the call began. */
+  #inStep = false;
 
   constructor(session: Session, order: ReceiveOrder) {
     this.#session = session;
@@ -88,6 +90,7 @@ class Receiving {
     const end = this.#limit(order.time ?? defaultTime(0), () => this.#nothingCame());
     try {
       await begin(end.signal);
+      this.#inStep = true;
       for (;;) {
         const found = await session.follower.until(() => this.#next(), { signal: end.signal });
         const delivery = await this.#take(found, end.signal);
@@ -99,6 +102,7 @@ class Receiving {
   }
 
   #nothingCame(): string {
+    if (!this.#inStep) return "The task's events could not be read in time. Check the network, then receive again.";
     const { sources, transfer, idOf } = this.#order;
     const { ledger, account } = this.#session;
     const had = sources
