@@ -149,7 +149,7 @@ export class Turn {
     const { gasCap, tip, time, next } = this.#scene;
     const inFlight = this.#book.statements(this.#scene.final);
     const ahead = new Ahead();
-    ahead.add(this.#endings.of(inFlight));
+    ahead.add(this.#endings.of(this.#book.statements(next)));
     const idle = this.#endings.waiting().filter(({ id }) => !inFlight.has(id));
     const groups = failures.groups(idle, time);
     const skips: Skip[] = [];

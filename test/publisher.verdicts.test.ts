@@ -197,6 +197,20 @@ describe("behind what is on its way", () => {
     expect(await times(message)).toBe(1);
   });
 
+  it("a roster change that is mined holds up nobody, though it isn't final", async () => {
+    const task = await Task.opened(world, 3);
+    const publisher = desk.publisher({ confirmations: 3 });
+    await desk.mine(4);
+    const expel = await task.change("expel", [addressOf(task.members[2]!)], 1);
+    await desk.post(expel);
+    await publisher.step();
+    expect(await times(expel)).toBe(1);
+    const message = await task.message();
+    await desk.post(message);
+    await publisher.step();
+    expect(await times(message)).toBe(1);
+  });
+
   it("an author's second answer waits for the first, and another author's doesn't", async () => {
     const task = await Task.opened(world, 3);
     const notice = await task.noticed([1, 2]);
