@@ -175,7 +175,8 @@ export class Turn {
   async #write(packets: readonly Packet[], suspicious: boolean): Promise<readonly Packet[] | null> {
     const fees = await this.#fees(policyFor(0, this.#desk.fees));
     if (!fees) return null;
-    const fitted = await this.#fit(packets, suspicious);
+    const all = { gasLimit: this.#scene.gasCap, maxFee: maxFeeOf(fees) };
+    const fitted = await this.#fit(packets, suspicious && this.#affords(all));
     if (!fitted) return [];
     const deed = {
       to: this.#desk.domain.contract,
@@ -189,11 +190,11 @@ export class Turn {
 
   /**
    * As many of the packets, from the first, as one transaction can carry. What is suspected to use more gas on the chain
-   * than when simulated may use all: what isn't used isn't paid.
+   * than when simulated may use all, if that can be paid: what isn't used isn't paid.
    */
-  async #fit(packets: readonly Packet[], suspicious: boolean): Promise<Fitted | null> {
+  async #fit(packets: readonly Packet[], withAll: boolean): Promise<Fitted | null> {
     const { tip, gasCap } = this.#scene;
-    const gasLimit = suspicious ? gasCap : Math.min(gasCap, Math.ceil(gasFor(packets)));
+    const gasLimit = withAll ? gasCap : Math.min(gasCap, Math.ceil(gasFor(packets)));
     const items = packets.map(itemOf);
     if (await this.#node.simulate(items, tip, gasLimit)) return { packets, items, gasLimit };
     const estimated = await this.#estimate(packets); // this chain prices gas in its own way
@@ -250,12 +251,16 @@ export class Turn {
 
   /** Nodes drop what the account can't pay together with everything before it; and a raise would not cure that. */
   #canPay(wanted: Pick<Claim, "gasLimit" | "maxFee">, replaced?: Claim): boolean {
-    const unmined = this.#book.lines(this.#scene.next).flatMap(({ attempts }) => attempts.at(-1) ?? []);
-    const costs = [wanted, ...unmined.filter((claim) => claim !== replaced)].map(costOf);
-    const enough = costs.reduce((sum, cost) => sum + cost, 0n) <= this.#scene.balance;
+    const enough = this.#affords(wanted, replaced);
     const { relayer, notes } = this.#desk;
     if (!enough) notes.tell(`ALARM: insufficient funds: waiting until ${relayer.address} is filled`);
     return enough;
+  }
+
+  #affords(wanted: Pick<Claim, "gasLimit" | "maxFee">, replaced?: Claim): boolean {
+    const unmined = this.#book.lines(this.#scene.next).flatMap(({ attempts }) => attempts.at(-1) ?? []);
+    const costs = [wanted, ...unmined.filter((claim) => claim !== replaced)].map(costOf);
+    return costs.reduce((sum, cost) => sum + cost, 0n) <= this.#scene.balance;
   }
 
   // ---- what goes nowhere

@@ -1,3 +1,4 @@
+import { toQuantity } from "ethers";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { OutboxStore } from "../functions/outbox.ts";
 import { relayData } from "../lib/chain/relay.ts";
@@ -259,6 +260,28 @@ describe("a statement that counts in every simulation and never on the chain", (
     expect(await desk.outbox.state(id!)).toEqual({ state: "refused", reason: "BAD_SIGNATURE" });
     expect(await times(poison)).toBe(0);
     for (const other of ids) expect(await desk.outbox.state(other)).toMatchObject({ state: "settled" });
+  });
+
+  it("doesn't hold up the others when the account can't pay for all the gas that it might use", async () => {
+    const wallet = await world.deploy(TWO_FACED);
+    const task = await Task.opened(world, 2);
+    await world.relay([item(await task.change("admit", [wallet], 1))]);
+    const statement = (await task.message({ sender: wallet })).statement;
+    await desk.post({ statement, author: wallet, signature: `0x${"5a".repeat(65)}` });
+    const publisher = desk.publisher();
+    await publisher.step();
+    const { baseFeePerGas } = (await world.provider.getBlock("latest"))!;
+    const before = await rpc("eth_getBalance", desk.relayer.address, "latest");
+    const forAFew = 3_000_000n * (2n * baseFeePerGas! + 10n ** 9n);
+    await rpc("anvil_setBalance", desk.relayer.address, toQuantity(forAFew));
+    try {
+      const good = await task.message();
+      await desk.post(good);
+      for (let steps = 0; steps < 3; steps++) await publisher.step();
+      expect(await times(good)).toBe(1);
+    } finally {
+      await rpc("anvil_setBalance", desk.relayer.address, before);
+    }
   });
 
   it("is tried again after ten minutes, in case it was not to blame", async () => {
