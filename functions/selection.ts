@@ -19,6 +19,8 @@ export interface Skip {
 export interface Selection {
   readonly packets: readonly Packet[];
   readonly skips: readonly Skip[];
+  /** What is too large for any transaction, as blocks are now. */
+  readonly tooLarge: readonly Entry[];
   /** What was not reached: for another transaction. */
   readonly rest: readonly Entry[];
 }
@@ -47,16 +49,17 @@ export async function select(
       continue;
     } else if (filling.packets.length > 0)
       break; // it may go first the next time
-    else filling.passOver(batch);
+    else filling.passOver(batch[0]!);
     queue = queue.slice(batch.length);
   }
-  const { packets, skips } = filling;
-  return { packets, skips, rest: queue.flatMap((packet) => packet.entries) };
+  const { packets, skips, tooLarge } = filling;
+  return { packets, skips, tooLarge, rest: queue.flatMap((packet) => packet.entries) };
 }
 
 class Filling {
   readonly packets: Packet[] = [];
   readonly skips: Skip[] = [];
+  readonly tooLarge: Entry[] = [];
   readonly #touched: Set<Hex>;
   #gas: number;
   #bytes = MAX_CALL_BYTES;
@@ -91,9 +94,10 @@ class Filling {
     }
   }
 
-  /** Leaves them out for now. What depends on them must not be judged by their absence. */
-  passOver(batch: readonly Packet[]): void {
-    for (const { task } of batch) this.#touched.add(task);
+  /** Leaves it out for now. What depends on it must not be judged by its absence. */
+  passOver({ task, entries }: Packet): void {
+    this.#touched.add(task);
+    if (entries.length === 1) this.tooLarge.push(...entries);
   }
 
   #include(packet: Packet): void {

@@ -50,6 +50,12 @@ interface Deed {
   readonly statements: readonly Hex[];
 }
 
+/** What goes nowhere now. */
+interface Left {
+  readonly skips: readonly Skip[];
+  readonly tooLarge: readonly Entry[];
+}
+
 /** What goes as one transaction. */
 interface Fitted {
   readonly packets: readonly Packet[];
@@ -101,12 +107,12 @@ export class Turn {
     const before = this.#endings.size;
     const failures = await this.#moveOut();
     await this.#replace();
-    const skips = await this.#fill(failures);
+    const left = await this.#fill(failures);
     await this.#closeGap();
     await this.#broadcast();
     // While the chain is at it, there is time for the bucket.
     await this.#endings.settle();
-    await this.#judge(skips, failures);
+    await this.#judge(left, failures);
     await this.#endings.settle();
     const mined = await this.#mined(signal);
     if (mined) {
@@ -145,30 +151,31 @@ export class Turn {
    * Claims transactions for what would take effect, and answers what wouldn't. One fills up before the next one begins, and
    * they are mined in their order; what needs one that isn't mined yet waits for the next turn (see Ahead).
    */
-  async #fill(failures: Failures): Promise<Skip[]> {
+  async #fill(failures: Failures): Promise<Left> {
     const { gasCap, tip, time, next } = this.#scene;
     const inFlight = this.#book.statements(this.#scene.final);
     const ahead = new Ahead();
     ahead.add(this.#endings.of(this.#book.statements(next)));
     const idle = this.#endings.waiting().filter(({ id }) => !inFlight.has(id));
     const groups = failures.groups(idle, time);
-    const skips: Skip[] = [];
+    const left = { skips: [] as Skip[], tooLarge: [] as Entry[] };
     const simulate: Simulate = (items) => this.#node.simulate(items, tip, gasCap);
     while (groups.length > 0 && !this.#overtaken && this.#book.lines(next).length < MAX_UNMINED) {
       const { entries, suspicious } = groups.shift()!;
       const free = entries.filter((entry) => !ahead.holds(entry));
-      const { packets, skips: skipped, rest } = await select(free, gasCap, simulate, ahead.touched);
-      skips.push(...skipped);
+      const { packets, skips, tooLarge, rest } = await select(free, gasCap, simulate, ahead.touched);
+      left.skips.push(...skips);
+      left.tooLarge.push(...tooLarge);
       if (packets.length === 0) continue;
       const sent = await this.#write(packets, suspicious);
       if (!sent) break;
       // One that can't go alone holds up its own task, because others may build on it, but nobody else's.
       if (sent.length === 0) ahead.close(packets[0]!.task);
       ahead.add(sent.flatMap((packet) => packet.entries));
-      const left = packets.slice(sent.length).flatMap((packet) => packet.entries);
-      if (rest.length + left.length > 0) groups.unshift({ entries: [...left, ...rest], suspicious });
+      const more = [...packets.slice(sent.length).flatMap((packet) => packet.entries), ...rest];
+      if (more.length > 0) groups.unshift({ entries: more, suspicious });
     }
-    return skips;
+    return left;
   }
 
   /** Claims the next free nonce for the packets, or as many of them as fit; null if nothing can be claimed now. */
@@ -265,7 +272,7 @@ export class Turn {
 
   // ---- what goes nowhere
 
-  async #judge(skips: readonly Skip[], failures: Failures): Promise<void> {
+  async #judge({ skips, tooLarge }: Left, failures: Failures): Promise<void> {
     const { now, maxWait } = this.#desk;
     const isOld = ({ arrival }: Entry): boolean => now() - arrival > maxWait;
     const { head, gasCap, final } = this.#scene;
@@ -280,7 +287,8 @@ export class Turn {
       const reason = failures.verdictOn(entry.id);
       return reason ? [[entry, reason] as const] : [];
     });
-    await this.#refuse(new Map([...verdicts.refused, ...hopeless]));
+    const never = tooLarge.filter(isOld).map((entry) => [entry, "TOO_LARGE"] as const);
+    await this.#refuse(new Map<Entry, Reason>([...verdicts.refused, ...hopeless, ...never]));
   }
 
   /**

@@ -224,7 +224,7 @@ describe("the publisher", () => {
     expect(await desk.outbox.state(id!)).toMatchObject({ state: "settled" });
   });
 
-  it("lets no statement that a chain's blocks can't hold stop the others", async () => {
+  it("lets no statement that a chain's blocks can't hold stop the others, and refuses it when it is old", async () => {
     const small = await World.start({ args: ["--gas-limit", "10000000"] });
     const there = await Desk.open(small);
     try {
@@ -233,11 +233,16 @@ describe("the publisher", () => {
       const message = await task.message();
       const ids = await there.post(await huge.sign(huge.owner, huge.open), await huge.message());
       await there.post(await task.sign(task.owner, task.open), message);
-      const publisher = there.publisher({ maxWait: -1 });
+      const publisher = there.publisher();
       for (let steps = 0; steps < 3; steps++) await publisher.step();
       expect(await there.timesOnChain(message)).toBe(1);
       for (const id of ids) expect(await there.outbox.state(id)).toEqual({ state: "pending" });
       expect(await there.keys("relay/")).toHaveLength(1);
+      const later = there.publisher({ maxWait: -1 });
+      for (let steps = 0; steps < 2; steps++) await later.step();
+      const reasons = await Promise.all(ids.map((id) => there.outbox.state(id)));
+      expect(reasons).toMatchObject([{ reason: "TOO_LARGE" }, { reason: "UNKNOWN_TASK" }]);
+      expect(await there.keys("outbox/")).toEqual([]);
     } finally {
       await there.close();
       await small.stop();
