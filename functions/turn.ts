@@ -273,8 +273,7 @@ export class Turn {
   // ---- what goes nowhere
 
   async #judge({ skips, tooLarge }: Left, failures: Failures): Promise<void> {
-    const { now, maxWait } = this.#desk;
-    const isOld = ({ arrival }: Entry): boolean => now() - arrival > maxWait;
+    const isOld = (entry: Entry): boolean => this.#isOld(entry);
     const { head, gasCap, final } = this.#scene;
     const skipped = skips.map(({ entry }) => entry);
     const atHead = await standingReasons(skipped, (items) => this.#node.simulate(items, head, gasCap));
@@ -289,6 +288,12 @@ export class Turn {
     });
     const never = tooLarge.filter(isOld).map((entry) => [entry, "TOO_LARGE"] as const);
     await this.#refuse(new Map<Entry, Reason>([...verdicts.refused, ...hopeless, ...never]));
+  }
+
+  /** It has had its time, and the chain too: where no block was made since, nothing that it waits for could come. */
+  #isOld({ arrival }: Entry): boolean {
+    const { now, maxWait } = this.#desk;
+    return now() - arrival > maxWait && this.#scene.time >= Math.floor(arrival / 1000);
   }
 
   /**

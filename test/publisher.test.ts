@@ -114,6 +114,7 @@ describe("the publisher", () => {
     const [id] = await desk.post(message);
     expect(await publisher.step()).toMatchObject({ pending: 1 });
     now += 16 * 60_000;
+    await desk.mine(1);
     await publisher.step();
     expect(await desk.outbox.state(id!)).toEqual({ state: "refused", reason: "UNKNOWN_TASK" });
     await desk.post(await task.sign(task.owner, task.open), message);

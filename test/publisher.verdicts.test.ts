@@ -1,6 +1,6 @@
 import { toQuantity } from "ethers";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import type { OutboxStore } from "../functions/outbox.ts";
+import { Outbox, type OutboxStore } from "../functions/outbox.ts";
 import { relayData } from "../lib/chain/relay.ts";
 import type { Message, Signed } from "../lib/protocol/statements.ts";
 import { addressOf, item, Task, World } from "./support/contract.ts";
@@ -137,6 +137,19 @@ describe("never both refused and on the chain:", () => {
     expect(await times(message)).toBe(0);
   });
 
+  it("nothing is refused for its age before a block came after it", async () => {
+    const message = await Task.draft(world, 2).message();
+    const arrival = ((await world.now()) + 5) * 1000;
+    const id = await new Outbox(desk.store, world.domain, { now: () => arrival }).post(message);
+    const publisher = desk.publisher({ now: () => arrival + 60 * MINUTE });
+    await publisher.step();
+    expect(await desk.outbox.state(id)).toEqual({ state: "pending" });
+    await rpc("evm_increaseTime", 10);
+    await desk.mine(1);
+    await publisher.step();
+    expect(await desk.outbox.state(id)).toEqual({ state: "refused", reason: "UNKNOWN_TASK" });
+  });
+
   it("a receipt that was accepted before the deadline and is mined after it is refused as expired", async () => {
     const task = await Task.opened(world, 3);
     const notice = await task.noticed([1, 2], { deadline: (await world.now()) + 60 });
@@ -163,11 +176,12 @@ describe("behind what is on its way", () => {
     const notice = await task.notice([1, 2]);
     const receipt = await task.sign(task.members[1]!, task.receipt(notice.statement));
     await paused();
-    const publisher = desk.publisher({ maxWait: -1, blockTime: 20 });
+    const publisher = desk.publisher({ blockTime: 20 });
+    const longAgo = new Outbox(desk.store, world.domain, { now: () => 1_000 });
     const open = await task.sign(task.owner, task.open);
-    const ids = await desk.post(open);
+    const ids = [await longAgo.post(open)];
     await publisher.step();
-    ids.push(...(await desk.post(notice, receipt)));
+    for (const signed of [notice, receipt]) ids.push(await longAgo.post(signed));
     await publisher.step();
     expect(await desk.transactions()).toHaveLength(1);
     for (const id of ids) expect(await desk.outbox.state(id)).toEqual({ state: "pending" });
