@@ -48,7 +48,8 @@ export interface Line {
 export class Book {
   readonly #lines = new Map<number, { nonce: number; attempts: Claim[]; nextSlot: number }>();
   readonly #slots: readonly Slot[];
-  readonly refusals: Refusal[] = [];
+  /** But for those whose statement a higher nonce carries: whoever claimed that did not know of the refusal. */
+  readonly refusals: readonly Refusal[];
   /** The highest nonce with a transaction; -1 without any. */
   readonly highest: number;
 
@@ -58,10 +59,15 @@ export class Book {
       const line = this.#lines.get(slot.nonce) ?? { nonce: slot.nonce, attempts: [], nextSlot: 0 };
       this.#lines.set(slot.nonce, line);
       line.nextSlot = slot.slot + 1;
-      if ("refused" in slot) this.refusals.push(...slot.refused);
-      else line.attempts.push(slot);
+      if (!("refused" in slot)) line.attempts.push(slot);
     }
+    this.refusals = slots.flatMap((slot) => ("refused" in slot ? this.#standing(slot) : []));
     this.highest = Math.max(-1, ...this.lines().map(({ nonce }) => nonce));
+  }
+
+  #standing({ nonce, refused }: Verdict): Refusal[] {
+    const above = this.statements(nonce + 1);
+    return refused.filter(({ id }) => !above.has(id));
   }
 
   with(slot: Slot): Book {

@@ -95,7 +95,7 @@ export class Turn {
   /** Looks at the chain, then at the claims (so those of every mined nonce are among them), then at the outbox. */
   static async begin(desk: Desk, node: Viewpoint, others: readonly Viewpoint[]): Promise<Turn> {
     const scene = await node.look();
-    const book = await desk.claims.since(Math.max(0, scene.final - CLAIMS_BACK));
+    const book = await claimsOf(desk, scene);
     return new Turn(desk, [node, ...others], { scene, book, waiting: await desk.outbox.pending() });
   }
 
@@ -301,7 +301,9 @@ export class Turn {
    *
    * The refusal is written into the next slot of the first free nonce. Everybody who claims writes into the first free
    * slot that it knows of: whoever doesn't know of the refusal has lost that slot, and looks again; whoever knows of it
-   * doesn't claim what it names. And where every nonce that isn't final has a transaction, there is no other place to claim.
+   * doesn't claim what it names. And where every nonce that isn't final has a transaction, there is no other place to claim,
+   * unless another node shows a transaction of somebody else's there: who saw that has claimed a higher nonce. So the claims
+   * are looked at once more, and a refusal is void when a higher one names its statement.
    */
   async #refuse(refused: ReadonlyMap<Entry, Reason>): Promise<void> {
     const { final, next } = this.#scene;
@@ -310,7 +312,10 @@ export class Turn {
     const { nonce, nextSlot: slot } = line;
     const named = [...refused].map(([{ id }, reason]) => ({ id, reason }));
     if (!(await this.#desk.claims.refuse({ nonce, slot, refused: named }))) return;
-    for (const [entry, reason] of refused) this.#endings.end(entry, { state: "refused", reason });
+    this.#book = await claimsOf(this.#desk, this.#scene);
+    const standing = new Set(this.#book.refusals.map(({ id }) => id));
+    for (const [entry, reason] of refused)
+      if (standing.has(entry.id)) this.#endings.end(entry, { state: "refused", reason });
   }
 
   // ---- what is under way
@@ -331,4 +336,8 @@ export class Turn {
     const { next } = this.#scene;
     return this.#book.lines(next).length > 0 && isMined(this.#node, next, this.#desk.blockTime, signal);
   }
+}
+
+function claimsOf({ claims }: Desk, { final }: Scene): Promise<Book> {
+  return claims.since(Math.max(0, final - CLAIMS_BACK));
 }

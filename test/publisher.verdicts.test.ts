@@ -1,7 +1,9 @@
-import { toQuantity } from "ethers";
+import { keccak256, toQuantity } from "ethers";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { Claims } from "../functions/claims.ts";
 import { Outbox, type OutboxStore } from "../functions/outbox.ts";
 import { relayData } from "../lib/chain/relay.ts";
+import type { Hex } from "../lib/protocol/hex.ts";
 import type { Message, Signed } from "../lib/protocol/statements.ts";
 import { addressOf, item, Task, World } from "./support/contract.ts";
 import { Desk } from "./support/publishing.ts";
@@ -135,6 +137,36 @@ describe("never both refused and on the chain:", () => {
     await desk.drain();
     expect(await desk.outbox.state(id!)).toEqual({ state: "refused", reason: "EXPELLED" });
     expect(await times(message)).toBe(0);
+  });
+
+  it("a refusal is void when somebody claimed the statement at a higher nonce meanwhile, having seen another chain", async () => {
+    const { message, expel, admit } = await expelledMember();
+    const [id] = await desk.post(message);
+    await world.relay([item(expel)]);
+    const { store, relayer } = desk;
+    const elsewhere = async (): Promise<void> => {
+      await world.relay([item(admit)]);
+      // Whoever sees a foreign transaction of our key at this nonce claims the next one.
+      const nonce = (await world.provider.getTransactionCount(relayer.address)) + 1;
+      const fees = { type: 2, maxFeePerGas: 10n ** 11n, maxPriorityFeePerGas: 10n ** 9n } as const;
+      const deed = { to: world.domain.contract, data: relayData([item(message)]), gasLimit: 300_000, value: 0 };
+      const raw = await relayer.sign({ ...fees, ...deed, chainId: world.domain.chainId, nonce });
+      const { number: block, timestamp: time } = (await world.provider.getBlock("latest"))!;
+      const claim = {
+        transaction: keccak256(raw) as Hex,
+        raw,
+        gasLimit: 300_000,
+        maxFee: 10n ** 11n,
+        statements: [id!],
+      };
+      const claims = new Claims(store, world.domain, relayer.address);
+      await claims.claim({ nonce, slot: 0, ...claim, claimed: Date.now(), block, time });
+    };
+    await desk.publisher({ store: interrupted("relay/", elsewhere) }).step();
+    expect(await desk.outbox.state(id!)).toEqual({ state: "pending" });
+    await desk.drain();
+    expect(await desk.outbox.state(id!)).toMatchObject({ state: "settled" });
+    expect(await times(message)).toBe(1);
   });
 
   it("nothing is refused for its age before a block came after it", async () => {
