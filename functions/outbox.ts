@@ -26,17 +26,20 @@ export type StatementState = z.infer<typeof statementStateAnswer>;
 /** A statement that waits to be published. */
 export interface Entry {
   readonly id: Hex;
-  /** Its keys in the bucket: more than one when it was posted again. */
-  readonly keys: readonly string[];
+  /** Its key in the bucket: the first one, when it was posted again. */
+  readonly key: string;
   /** When it was posted, in milliseconds. */
   readonly arrival: number;
   readonly signed: Signed;
 }
 
 /** A statement whose end is known; `signed` isn't when nobody could read its entry. */
-export type Ended = Pick<Entry, "id" | "keys"> & Partial<Entry>;
+export type Ended = Pick<Entry, "id" | "key"> & Partial<Entry>;
 
-/** What one look takes in: more than the members' rate caps let wait for one another, and it fits into memory. */
+/**
+ * What one look takes in: it fits into memory. What lies behind these is seen when they are settled or refused, which none
+ * escapes for long, or cleared away, because they were posted before.
+ */
 const MAX_PENDING = 10_000;
 /** Entries that are read at the same time. */
 const READ_AT_ONCE = 50;
@@ -132,7 +135,8 @@ export class Outbox {
 
   /**
    * The waiting statements in the order of their arrival, each once. Clears away those that have been refused before (a
-   * crash after that, or a repeated post in the same moment), and refuses those that can't be read.
+   * crash after that, or a repeated post in the same moment) and repeats of what waits, which must not take others' room;
+   * and refuses those that can't be read.
    *
    * Others that have been settled may be among them: the contract counts none twice, and says so in a simulation.
    */
@@ -142,12 +146,14 @@ export class Outbox {
     const known = this.#read;
     this.#read = new Map();
     const entries = new Map<Hex, Entry>();
+    const repeats: string[] = [];
     for (const entry of await eachOf(listed, READ_AT_ONCE, ({ key }) => this.#entry(key, known, refused))) {
       if (!entry) continue;
-      for (const key of entry.keys) this.#read.set(key, entry);
-      const first = entries.get(entry.id);
-      entries.set(entry.id, first ? { ...first, keys: [...first.keys, ...entry.keys] } : entry);
+      if (entries.has(entry.id)) repeats.push(entry.key);
+      else entries.set(entry.id, entry);
     }
+    for (const entry of entries.values()) this.#read.set(entry.key, entry);
+    if (repeats.length > 0) await this.#store.delete(repeats);
     return [...entries.values()];
   }
 
@@ -159,7 +165,7 @@ export class Outbox {
   /** Writes what became of statements, unless that is known already, and only then removes their entries. */
   async settleAll(ended: readonly (readonly [Ended, Settlement])[]): Promise<void> {
     await eachOf(ended, SETTLED_AT_ONCE, ([entry, settlement]) => this.#writeDown(entry, settlement));
-    await this.#store.delete(ended.flatMap(([{ keys }]) => keys));
+    await this.#store.delete(ended.map(([{ key }]) => key));
   }
 
   async #writeDown({ id, signed }: Ended, settlement: Settlement): Promise<void> {
@@ -193,8 +199,8 @@ export class Outbox {
     const found = await this.#store.getJson(key);
     if (!found) return null; // another worker was faster
     const signed = fromJson(found.value);
-    if (signed && statementId(signed.statement, signed.author) === id) return { id, keys: [key], arrival, signed };
-    await this.settle({ id, keys: [key] }, { state: "refused", reason: "MALFORMED" });
+    if (signed && statementId(signed.statement, signed.author) === id) return { id, key, arrival, signed };
+    await this.settle({ id, key }, { state: "refused", reason: "MALFORMED" });
     return null;
   }
 

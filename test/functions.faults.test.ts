@@ -314,8 +314,11 @@ describe("a statement", () => {
     const signed = await task.message();
     const [done, refused] = [transferId(`${tag}/1`), transferId(`${tag}/2`)];
     const settled = { state: "settled", transaction: transferId("tx"), block: 7 } as const;
-    await api.deps.outbox.settle({ keys: [], id: done, signed }, settled);
-    await api.deps.outbox.settle({ keys: [], id: refused, signed }, { state: "refused", reason: "EXPIRED" });
+    await api.deps.outbox.settle({ key: `outbox/${done}`, id: done, signed }, settled);
+    await api.deps.outbox.settle(
+      { key: `outbox/${refused}`, id: refused, signed },
+      { state: "refused", reason: "EXPIRED" },
+    );
     for (const reader of [sender, api.caller(task.owner)]) {
       expect(expectStatus(await reader.get(path(done)), 200)).toEqual(settled);
       expect(expectStatus(await reader.get(path(refused)), 200)).toEqual({ state: "refused", reason: "EXPIRED" });
