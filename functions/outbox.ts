@@ -46,12 +46,10 @@ const READ_AT_ONCE = 50;
 /** Settlements that are written at the same time. */
 const SETTLED_AT_ONCE = 50;
 /**
- * How long a refusal is remembered for an entry that was posted in the same moment. A request ends after seconds, and no
- * store takes one that is 15 minutes old.
+ * Whoever posted an entry found its statement not refused: so a refusal came later, but for clocks that differ. No two can be
+ * further apart than this: a store takes no request from more than 15 minutes ago or ahead.
  */
-const REMEMBERED_MS = 60 * 60_000;
-/** Refusals in that time that one look takes in. */
-const MAX_REMEMBERED = 10_000;
+const CLOCKS_APART_MS = 30 * 60_000;
 /** A key's signature has 65 bytes, a wallet's any number: this is far above what multisigs need. */
 const MAX_SIGNATURE = 8192;
 
@@ -142,7 +140,7 @@ export class Outbox {
    */
   async pending(): Promise<Entry[]> {
     const listed = await this.#store.list(this.#pending, { limit: MAX_PENDING });
-    const refused = await this.#refusedLately(); // after the entries, so that none of theirs is missed
+    const refused = await this.#refusedSince(listed); // after the entries, so that none of theirs is missed
     const known = this.#read;
     this.#read = new Map();
     const entries = new Map<Hex, Entry>();
@@ -178,9 +176,12 @@ export class Outbox {
       await this.#store.putJson(`${this.#refused}${time(this.#now())}-${id}.json`, {});
   }
 
-  async #refusedLately(): Promise<Set<Hex>> {
-    const startAfter = `${this.#refused}${time(this.#now() - REMEMBERED_MS)}`;
-    const listed = await this.#store.list(this.#refused, { startAfter, limit: MAX_REMEMBERED });
+  /** What was refused since the first of these entries was posted, however long ago that is. */
+  async #refusedSince([first]: readonly { key: string }[]): Promise<Set<Hex>> {
+    if (!first) return new Set();
+    const posted = Number(first.key.slice(this.#pending.length).split("-")[0]) || 0;
+    const startAfter = `${this.#refused}${time(posted - CLOCKS_APART_MS)}`;
+    const listed = await this.#store.list(this.#refused, { startAfter, limit: Number.POSITIVE_INFINITY });
     return new Set(listed.map(({ key }) => key.slice(-71, -5) as Hex));
   }
 

@@ -211,6 +211,34 @@ describe("settling", () => {
     expect((await keys()).filter((key) => key.startsWith("outbox/"))).toEqual([]);
   });
 
+  it("remembers what was refused, however much more was since, and however long nobody looked", async () => {
+    const day = 24 * 3600 * 1000;
+    let now = 10 * day;
+    const signed = message();
+    const outbox = outboxAt(() => now);
+    await outbox.post(signed);
+    const [entry] = await outbox.pending();
+    const value = (await store.getJson(entry!.key))!.value;
+    await outbox.settle(entry!, { state: "refused", reason: "EXPELLED" });
+    await store.putJson(entry!.key, value); // posted again in the same moment
+    const refused = `refused/31337/${domain.contract}/`;
+    const others = Array.from({ length: 20_000 }, (_, i) => ({
+      key: `${refused}${String(now - 20_000 + i).padStart(13, "0")}-${random32()}.json`,
+      modified: new Date(0),
+    }));
+    const list: OutboxStore["list"] = async (prefix, options) => {
+      const listed = await store.list(prefix, options);
+      return prefix === refused ? [...others, ...listed].slice(0, options?.limit) : listed;
+    };
+    const busy: OutboxStore = {
+      ...{ getJson: store.getJson.bind(store), putJson: store.putJson.bind(store), delete: store.delete.bind(store) },
+      list,
+    };
+    now += day;
+    expect(await outboxAt(() => now, busy).pending()).toEqual([]);
+    expect((await keys()).filter((key) => key.startsWith("outbox/"))).toEqual([]);
+  });
+
   it("leaves what was settled and not cleared away to whoever asks the chain", async () => {
     const outbox = new Outbox(store, domain);
     await outbox.post(message());
