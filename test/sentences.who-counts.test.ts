@@ -109,11 +109,13 @@ it.concurrent("an expelled source's open notice goes to no call", async () => {
   const [asked, both] = [signpost(), signpost()];
   let holding = false;
   // The waiting call sees nothing before the notice and the expulsion both stand.
-  const fetch = watching((path) => {
-    if (!holding || !path.endsWith("/events")) return undefined;
-    asked.reach();
-    return both.reached;
-  });
+  const fetch: typeof globalThis.fetch = async (input, init) => {
+    if (holding && String(input).includes("/events?after=")) {
+      asked.reach();
+      await both.reached;
+    }
+    return globalThis.fetch(input, init);
+  };
   const waiting = cast.process(2, { fetch });
   await waiting.contractor.members();
   holding = true;
