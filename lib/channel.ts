@@ -28,7 +28,7 @@ interface SendCommon {
   /**
    * Milliseconds, added to `timeout`: only their sum matters. Counted from when the payload is in the store, in the chain's
    * time. By default both together are 10 minutes and a second per MiB; 0 in either is 29 days; less than 1,000 is USAGE, and
-   * too little for the chain to take a notice (two block times and its confirmations) is BAD_DEADLINE.
+   * too little for the chain to take a notice (a block time and its confirmations) is BAD_DEADLINE.
    */
   readonly connectionTimeout?: number;
   /** Milliseconds, added to `connectionTimeout`. */

@@ -2,6 +2,7 @@ import { request as httpRequest } from "node:http";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createApi } from "../functions/api.ts";
 import { configFromEnv } from "../functions/config.ts";
+import { checkDeadline } from "../functions/deadline.ts";
 import { parseJson } from "../functions/json.ts";
 import { openapi } from "../functions/openapi.ts";
 import { routes } from "../functions/routes.ts";
@@ -14,6 +15,13 @@ import type { Task } from "./support/contract.ts";
 import { overHttp } from "./support/drives.ts";
 
 // What comes from outside and is not what it should be.
+
+it("a deadline that no block could meet is refused, and one that is over or too far", () => {
+  const check = (deadline: number) => () => checkDeadline({ blockTime: 12_000 }, deadline, 1_000);
+  for (const bad of [0, 1_000, 1_011, 1_001 + 30 * 24 * 3600])
+    expect(check(bad)).toThrow(expect.objectContaining({ code: "BAD_DEADLINE" }));
+  for (const good of [1_012, 1_000 + 30 * 24 * 3600]) expect(check(good)).not.toThrow();
+});
 
 const text = (body: string): Uint8Array => new TextEncoder().encode(body);
 

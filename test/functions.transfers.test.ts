@@ -34,7 +34,7 @@ let tag: string;
 let made = 0;
 
 beforeAll(async () => {
-  api = await ApiWorld.start();
+  api = await ApiWorld.start({ blockTime: 2_000 }); // so that a second ahead is too little
   task = await api.task(4);
   sender = api.caller(task.members[0]!);
   records = new Records(api.deps.store);
@@ -364,7 +364,7 @@ describe("a notice", () => {
     ["over another transfer", () => ({ transfer: transferId("other") }), "BAD_REQUEST"],
     ["over another manifest", () => ({ manifest: transferId("other") }), "CONFLICT"],
     ["whose deadline is over", async () => ({ deadline: await api.world.now() }), "BAD_DEADLINE"],
-    ["due before the next two blocks", async () => ({ deadline: (await api.world.now()) + 1 }), "BAD_DEADLINE"],
+    ["due before the next block", async () => ({ deadline: (await api.world.now()) + 1 }), "BAD_DEADLINE"],
     ["without a deadline", () => ({ deadline: 0 }), "BAD_DEADLINE"],
     ["due in more than 30 days", async () => ({ deadline: (await api.world.now()) + 30 * DAY + 1 }), "BAD_DEADLINE"],
   ];
