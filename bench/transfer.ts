@@ -12,7 +12,7 @@ import { compete, type Row } from "./transfer/trial.ts";
 
 const HELP = `npm run bench -- [--quick] [--json] [--record] [--size MiB] [--runs N] [--only TOOL,..] [--case WORD,..]
 
---quick    256 MiB, 3 runs, the five main cases alone: under a minute on an idle machine
+--quick    256 MiB, 3 runs, the download and the upload alone: under a minute on an idle machine
 --json     one object with all rows
 --record   also writes docs/performance.md
 --size     of the large file, in MiB; 1024 without it
@@ -20,9 +20,6 @@ const HELP = `npm run bench -- [--quick] [--json] [--record] [--size MiB] [--run
 --only     tools whose names hold one of these words
 --case     cases whose names hold one of these words
 --install  installs the other tools into ~/.cache/waybill-bench (or $WAYBILL_BENCH_PEERS), and ends`;
-
-/** What --quick leaves. */
-const QUICK_CASES = ["download, HTTP", "upload, S3"];
 
 const flag = { type: "boolean", default: false } as const;
 const text = { type: "string" } as const;
@@ -40,8 +37,7 @@ async function measure(): Promise<void> {
   const size = values.size === undefined ? (quick ? QUICK_SIZE : GiB) : Number(values.size) * MiB;
   const runs = Number(values.runs ?? (quick ? 3 : 5));
   if (!(size >= 1 && runs >= 1)) throw new Error("--size and --runs must be numbers above 0.");
-  const cases = values.case === undefined && quick ? QUICK_CASES : words(values.case);
-  const wanted: Wanted = { size, only: words(values.only), cases };
+  const wanted: Wanted = { size, only: words(values.only), cases: words(values.case), quick };
   const { found, missing } = findPeers();
   process.stderr.write(`Not found: ${missing.join(", ") || "none"}\n`);
   const began = new Date();
@@ -49,7 +45,7 @@ async function measure(): Promise<void> {
   const bed = await Bed.make(found);
   for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => void bed.stop().then(() => process.exit(130)));
   try {
-    const sections = [...(await sideBySide(bed, wanted)), ...(await further(bed, wanted))];
+    const sections = [...sideBySide(bed, wanted), ...(quick ? [] : further(bed, wanted))];
     for (const section of sections) rows.push(...(await compete(bed, await section(), runs)));
   } finally {
     await bed.stop();

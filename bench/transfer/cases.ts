@@ -32,11 +32,14 @@ export interface Wanted {
   /** Parts of names; all without. */
   readonly only: readonly string[];
   readonly cases: readonly string[];
+  /** The two main cases alone. */
+  readonly quick: boolean;
 }
 
 interface Case {
   readonly name: string;
   readonly tools?: readonly Tool[];
+  readonly quick?: boolean;
   task(bed: Bed): Promise<Omit<Task, "case">>;
 }
 
@@ -64,13 +67,21 @@ function casesOf({ size }: Wanted): Case[] {
       tools: FOR_TINY,
       task: async (bed) => ({ ...down, items: await tiny(bed), place: await bed.http() }),
     },
-    { name: "download, HTTP", task: async (bed) => ({ ...down, items: await one(bed), place: await bed.http() }) },
+    {
+      name: "download, HTTP",
+      quick: true,
+      task: async (bed) => ({ ...down, items: await one(bed), place: await bed.http() }),
+    },
     { name: "download, HTTPS", task: async (bed) => ({ ...down, items: await one(bed), place: await bed.https() }) },
     {
       name: "download, S3",
       task: async (bed) => ({ ...down, items: await one(bed), place: await filled(bed, "s3", await one(bed)) }),
     },
-    { name: "upload, S3", task: async (bed) => ({ ...up, items: await one(bed), place: await bed.store("s3") }) },
+    {
+      name: "upload, S3",
+      quick: true,
+      task: async (bed) => ({ ...up, items: await one(bed), place: await bed.store("s3") }),
+    },
     {
       name: "download 64 x 4 MiB, S3",
       task: async (bed) => ({ ...down, items: await many(bed), place: await filled(bed, "s3", await many(bed)) }),
@@ -98,8 +109,10 @@ function casesOf({ size }: Wanted): Case[] {
 }
 
 /** For each case the tools that can do it and are here. */
-export async function sideBySide(bed: Bed, wanted: Wanted): Promise<(() => Promise<Trial[]>)[]> {
-  const named = casesOf(wanted).filter(({ name }) => isWanted(name, wanted.cases));
+export function sideBySide(bed: Bed, wanted: Wanted): (() => Promise<Trial[]>)[] {
+  const named = casesOf(wanted).filter(
+    ({ name, quick = false }) => isWanted(name, wanted.cases) && (quick || !wanted.quick),
+  );
   return named.map((one) => async () => {
     const task: Task = { ...(await one.task(bed)), case: one.name };
     const found = (one.tools ?? tools).filter(({ name }) => isWanted(name, wanted.only));

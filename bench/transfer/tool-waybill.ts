@@ -56,3 +56,7 @@ function upload({ place, items, to }: Job, checked: boolean): UploadOrder {
   const files = items.map(({ path, name }) => ({ path, key: `${to}/${name}` }));
   return { kind: "upload", storeOrigin: place.origin, office: place.office!.url, files, atOnce: UPLOADS, checked };
 }
+
+export function memberCommand(order: string): Command {
+  return { path: process.execPath, args: [fileOf("member.js"), order] };
+}
