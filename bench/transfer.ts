@@ -1,3 +1,4 @@
+import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { GiB, MiB } from "../lib/protocol/limits.ts";
 import { tableOf } from "./table.ts";
@@ -41,6 +42,7 @@ async function measure(): Promise<void> {
   const { found, missing } = findPeers();
   process.stderr.write(`Not found: ${missing.join(", ") || "none"}\n`);
   const began = new Date();
+  const [load = 0] = loadavg();
   const rows: Row[] = [];
   const bed = await Bed.make(found);
   for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => void bed.stop().then(() => process.exit(130)));
@@ -51,7 +53,7 @@ async function measure(): Promise<void> {
     await bed.stop();
   }
   const peers = [...found.values()].map(({ name, version }) => ({ name, version }));
-  if (values.record) await record({ began, rows, peers, missing, size, runs });
+  if (values.record) await record({ began, rows, peers, missing, size, runs, load });
   process.stdout.write(`${json ? JSON.stringify({ rows, peers, missing }) : describe(rows, missing)}\n`);
   if (rows.some(({ error }) => error !== undefined)) process.exitCode = 1;
 }

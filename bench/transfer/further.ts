@@ -12,11 +12,11 @@ import type { Item, Place, Tool } from "./tool.ts";
 import { clientCommand, download, waybill } from "./tool-waybill.ts";
 import { aria2c } from "./tools-http.ts";
 import { awsClassic, rclone, s5cmd } from "./tools-s3.ts";
-import { type Attempt, type Trial, trialOf } from "./trial.ts";
+import { type Attempt, type Row, type Trial, trialOf } from "./trial.ts";
 
 // The tables beside the side-by-side ones: bad links, many recipients, large payloads, many parts, the whole channel.
 
-/** Of the capped link: what S3 gives one connection is 85-90 MB/s, and what a home line gives far less. */
+/** S3 gives one connection 85-90 MB/s; a far or crowded line gives it this. */
 export const CAPPED: Link = { rate: 25 * MiB, delay: 50, breakEvery: 0 };
 export const CAPPED_CONNECTIONS: readonly number[] = [4, 8, 16];
 /** One part of a hundred breaks in its middle. */
@@ -43,7 +43,7 @@ export function further(bed: Bed, wanted: Wanted): Section[] {
     ["fan-out", () => fanOut(bed)],
     ["payload of", () => large(bed)],
     ["parts of 64 KiB", () => manyParts(bed)],
-    ["whole channel", () => channelTrials(bed, wanted.size)],
+    ["whole channel, embedded stack", () => channelTrials(bed, wanted.size)],
   ];
   const own = sections.filter(([name]) => isWanted(name, cases));
   return own.map(
@@ -55,6 +55,11 @@ export function further(bed: Bed, wanted: Wanted): Section[] {
 
 export function cappedName(connections: number): string {
   return `capped link, ${connections} connections`;
+}
+
+/** Of what these connections carry when all of them are full all the time. */
+export function shareOfIdeal({ bytes, wallS }: Row, connections: number): number {
+  return wallS === null ? 0 : bytes / (connections * CAPPED.rate) / wallS;
 }
 
 async function linked(bed: Bed, link: Link): Promise<Place> {

@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { NODE_PEERS, PYTHON } from "./peers.ts";
+import { AWS, NODE_PEERS, PYTHON } from "./peers.ts";
 import { folderOf, type Job, synced, type Tool } from "./tool.ts";
 
 // Tools that speak S3. To nginx they speak without a signature, as to a public bucket; it can't list one.
@@ -54,7 +54,7 @@ function aws(name: string, client: "classic" | "crt", checksum: string | null): 
         ...(job.place.s3 && { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey }),
         ...(job.place.ca && { AWS_CA_BUNDLE: job.place.ca }),
       };
-      return { path: "python3", args: [peer!.path, "s3", "cp", from, to, ...options], env };
+      return { path: peer!.path, args: [AWS, "s3", "cp", from, to, ...options], env };
     },
   };
 }
