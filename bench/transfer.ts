@@ -7,7 +7,7 @@ import { QUICK_SIZE, sideBySide, type Wanted } from "./transfer/cases.ts";
 import { further } from "./transfer/further.ts";
 import { findPeers, installPeers } from "./transfer/peers.ts";
 import { record } from "./transfer/record.ts";
-import { compete, type Row } from "./transfer/trial.ts";
+import { play, type Row } from "./transfer/trial.ts";
 
 // How fast a payload goes, next to other tools: the same files, servers and machine, in turns. All figures are medians.
 
@@ -48,7 +48,7 @@ async function measure(): Promise<void> {
   for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => void bed.stop().then(() => process.exit(130)));
   try {
     const sections = [...sideBySide(bed, wanted), ...(quick ? [] : further(bed, wanted))];
-    for (const section of sections) rows.push(...(await compete(bed, await section(), runs)));
+    for (const section of sections) rows.push(...(await play(bed, section, runs)));
   } finally {
     await bed.stop();
   }

@@ -4,7 +4,7 @@ import type { Item, Place, Tool } from "./tool.ts";
 import { unverified, waybill } from "./tool-waybill.ts";
 import { aria2c, curl, hfTransfer } from "./tools-http.ts";
 import { awsClassic, awsCrt, awsCrtSha, awsSdk, awsSdkSha, rclone, s5cmd } from "./tools-s3.ts";
-import { type Task, type Trial, trialOf } from "./trial.ts";
+import { type Section, type Task, type Trial, trialOf } from "./trial.ts";
 
 /** In the order of the tables. */
 export const tools: readonly Tool[] = [
@@ -109,16 +109,17 @@ function casesOf({ size }: Wanted): Case[] {
 }
 
 /** For each case the tools that can do it and are here. */
-export function sideBySide(bed: Bed, wanted: Wanted): (() => Promise<Trial[]>)[] {
+export function sideBySide(bed: Bed, wanted: Wanted): Section[] {
   const named = casesOf(wanted).filter(
     ({ name, quick = false }) => isWanted(name, wanted.cases) && (quick || !wanted.quick),
   );
-  return named.map((one) => async () => {
+  const trials = async (one: Case): Promise<Trial[]> => {
     const task: Task = { ...(await one.task(bed)), case: one.name };
     const found = (one.tools ?? tools).filter(({ name }) => isWanted(name, wanted.only));
-    const trials = await Promise.all(found.map((tool) => trialOf(bed, tool, task)));
-    return trials.filter((trial) => trial !== null);
-  });
+    const able = await Promise.all(found.map((tool) => trialOf(bed, tool, task)));
+    return able.filter((trial) => trial !== null);
+  };
+  return named.map((one) => ({ name: one.name, trials: () => trials(one) }));
 }
 
 /** Whether a name holds one of these words. */

@@ -12,7 +12,7 @@ import type { Item, Place, Tool } from "./tool.ts";
 import { clientCommand, download, waybill } from "./tool-waybill.ts";
 import { aria2c } from "./tools-http.ts";
 import { awsClassic, rclone, s5cmd } from "./tools-s3.ts";
-import { type Attempt, type Row, type Trial, trialOf } from "./trial.ts";
+import { type Attempt, type Row, type Section, type Trial, trialOf } from "./trial.ts";
 
 // The tables beside the side-by-side ones: bad links, many recipients, large payloads, many parts, the whole channel.
 
@@ -30,13 +30,13 @@ const LARGE: readonly number[] = [1, 4, 16];
 const SMALL_PART: number = MiB / 16;
 const PART_COUNTS = [100, 1_000, 10_000];
 
-type Section = () => Promise<Trial[]>;
+type Named = [name: string, make: () => Promise<Trial[]>];
 
 /** What is wanted of the further tables; a whole run has them all. */
 export function further(bed: Bed, wanted: Wanted): Section[] {
   const { cases, only } = wanted;
-  const sections: [name: string, section: Section][] = [
-    ...CAPPED_CONNECTIONS.map((count): [string, Section] => [cappedName(count), () => capped(bed, wanted, count)]),
+  const sections: Named[] = [
+    ...CAPPED_CONNECTIONS.map((count): Named => [cappedName(count), () => capped(bed, wanted, count)]),
     ["capped link, as many as pay", () => capped(bed, wanted, undefined)],
     ["link without failures, 1 MiB parts", () => failing(bed, wanted, "link without failures, 1 MiB parts", CLEAN)],
     ["1 % of parts fail, 1 MiB parts", () => failing(bed, wanted, "1 % of parts fail, 1 MiB parts", FAILING)],
@@ -46,11 +46,10 @@ export function further(bed: Bed, wanted: Wanted): Section[] {
     ["whole channel, embedded stack", () => channelTrials(bed, wanted.size)],
   ];
   const own = sections.filter(([name]) => isWanted(name, cases));
-  return own.map(
-    ([, section]) =>
-      async () =>
-        (await section()).filter(({ tool }) => isWanted(tool, only)),
-  );
+  return own.map(([name, make]) => ({
+    name,
+    trials: async () => (await make()).filter(({ tool }) => isWanted(tool, only)),
+  }));
 }
 
 export function cappedName(connections: number): string {

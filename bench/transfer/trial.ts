@@ -39,8 +39,23 @@ export interface Trial {
   begin(): Promise<Attempt>;
 }
 
+/** A part of the whole that is made ready when its turn comes. */
+export interface Section {
+  readonly name: string;
+  trials(): Promise<Trial[]>;
+}
+
+/** A section that can't be made ready has a row that says why. */
+export async function play(bed: Bed, { name, trials }: Section, runs: number): Promise<Row[]> {
+  try {
+    return await compete(bed, await trials(), runs);
+  } catch (error) {
+    return [rowOf({ case: name, tool: "all", verify: "none", bytes: 0 }, [], (error as Error).message)];
+  }
+}
+
 /** Runs trials in turns, so that what the machine does meanwhile meets them all alike. */
-export async function compete(bed: Bed, trials: readonly Trial[], runs: number): Promise<Row[]> {
+async function compete(bed: Bed, trials: readonly Trial[], runs: number): Promise<Row[]> {
   const found = new Map<Trial, Sample[]>(trials.map((trial) => [trial, []]));
   const failed = new Map<Trial, string>();
   for (let run = 1; run <= runs; run++)
@@ -68,7 +83,7 @@ async function once(bed: Bed, trial: Trial, first: boolean): Promise<Sample> {
   }
 }
 
-function rowOf(trial: Trial, samples: readonly Sample[], error: string | undefined): Row {
+function rowOf(trial: Omit<Trial, "begin">, samples: readonly Sample[], error: string | undefined): Row {
   const { tool, verify, bytes } = trial;
   const about = { case: trial.case, tool, verify, bytes, runs: samples.length };
   if (error !== undefined || samples.length === 0)
