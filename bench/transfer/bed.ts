@@ -9,7 +9,7 @@ import type { Peer } from "./peers.ts";
 import { caOf, type S3, startEmbedded, startNginx, startVersity, type Web } from "./servers.ts";
 import type { Item, Job, Place } from "./tool.ts";
 import { waybill } from "./tool-waybill.ts";
-import { UNHASHED } from "./unhashed-sha256.ts";
+import { makeUnverified, UNHASHED } from "./unhashed.ts";
 
 /** The many small ones: as many as a round has members, of a small model's size. */
 const MANY = 64;
@@ -23,6 +23,7 @@ export class Bed {
   readonly disk: string;
   readonly peers: ReadonlyMap<string, Peer>;
   readonly stopwatch: Stopwatch;
+  #unverified: Promise<string> | undefined;
   #web: Web | null = null;
   readonly #stores = new Map<"s3" | "embedded", Place>();
   readonly #undo: (() => unknown)[] = [];
@@ -75,6 +76,12 @@ export class Bed {
     const path = join(this[where], `out-${this.fresh()}`);
     await mkdir(path);
     return path;
+  }
+
+  /** Waybill's client that verifies nothing. */
+  unverified(): Promise<string> {
+    this.#unverified ??= makeUnverified(join(this.disk, "unverified"));
+    return this.#unverified;
   }
 
   // ---- payloads
@@ -138,7 +145,8 @@ export class Bed {
   /** Brings items into a store, under their keys. */
   async fill(place: Place, items: readonly Item[]): Promise<void> {
     const { key, name } = items[0]!;
-    const job: Job = { way: "upload", place, items, to: key.slice(0, -name.length - 1), scratch: await this.folder() };
+    const own = { scratch: await this.folder(), unverified: "" };
+    const job: Job = { way: "upload", place, items, to: key.slice(0, -name.length - 1), ...own };
     await this.stopwatch.run((await waybill.command(job, null))!);
   }
 

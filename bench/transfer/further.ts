@@ -204,7 +204,7 @@ function about(name: string, bytes: number): Omit<Trial, "begin"> {
 }
 
 async function orderOf(bed: Bed, place: Place, item: Item, to: string): Promise<DownloadOrder> {
-  return download({ way: "download", place, items: [item], to, scratch: bed.disk });
+  return download({ way: "download", place, items: [item], to, scratch: bed.disk, unverified: "" });
 }
 
 async function fetching(bed: Bed, place: Place, item: Item, to: string): Promise<Command> {
@@ -214,7 +214,7 @@ async function fetching(bed: Bed, place: Place, item: Item, to: string): Promise
 async function ordered(bed: Bed, order: DownloadOrder | UploadOrder): Promise<Command> {
   const path = join(bed.disk, `order-${bed.fresh()}.json`);
   await writeFile(path, JSON.stringify(order));
-  return clientCommand(path, { place: { origin: order.storeOrigin } });
+  return clientCommand(path, {});
 }
 
 async function same(item: Item, folders: readonly string[]): Promise<void> {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { DownloadOrder, UploadOrder } from "./client.ts";
 import type { Command } from "./measure.ts";
-import { type Job, type Tool, urlOf } from "./tool.ts";
+import { type Job, type Place, type Tool, urlOf } from "./tool.ts";
 
 /** As receiveStream's batches. */
 const DOWNLOADS = 4;
@@ -14,8 +14,14 @@ const LIFE = 900_000;
 
 const fileOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
+const CLIENT: string = fileOf("client.js");
+
 export const waybill: Tool = tool("waybill", "the engine as it is", true);
-export const unverified: Tool = tool("waybill, no SHA-256", "the same with its SHA-256 taken out by a loader", false);
+export const unverified: Tool = tool(
+  "waybill, no SHA-256",
+  "a copy of the build whose lib/transfer/hash.js hashes nothing",
+  false,
+);
 
 function tool(name: string, settings: string, verified: boolean): Tool {
   return {
@@ -29,15 +35,13 @@ function tool(name: string, settings: string, verified: boolean): Tool {
         order,
         JSON.stringify(job.way === "download" ? await download(job, verified) : upload(job, verified)),
       );
-      return clientCommand(order, job, verified);
+      return clientCommand(order, job.place, verified ? CLIENT : job.unverified);
     },
   };
 }
 
-export function clientCommand(order: string, { place }: Pick<Job, "place">, verified = true): Command {
-  const hook = verified ? [] : ["--import", new URL("unhashed.js", import.meta.url).href];
-  const env = place.ca ? { NODE_EXTRA_CA_CERTS: place.ca } : {};
-  return { path: process.execPath, args: [...hook, fileOf("client.js"), order], env };
+export function clientCommand(order: string, { ca }: Pick<Place, "ca">, client: string = CLIENT): Command {
+  return { path: process.execPath, args: [client, order], env: ca ? { NODE_EXTRA_CA_CERTS: ca } : {} };
 }
 
 export async function download(job: Job, verified = true): Promise<DownloadOrder> {

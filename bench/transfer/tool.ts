@@ -37,6 +37,8 @@ export interface Job {
   readonly to: string;
   /** A folder for a tool's own files, such as its settings. */
   readonly scratch: string;
+  /** Waybill's client that verifies nothing. */
+  readonly unverified: string;
   /** On how many connections, where that is the question. */
   readonly connections?: number;
   /** What is downloaded must be on the disk when the tool has ended. */

@@ -95,7 +95,7 @@ function rowOf(trial: Omit<Trial, "begin">, samples: readonly Sample[], error: s
 }
 
 /** What is asked of a tool; where to and with what scratch follows from the run. */
-export interface Task extends Omit<Job, "to" | "scratch"> {
+export interface Task extends Omit<Job, "to" | "scratch" | "unverified"> {
   readonly case: string;
 }
 
@@ -107,7 +107,7 @@ export async function trialOf(bed: Bed, tool: Tool, task: Task): Promise<Trial |
   const job = async (): Promise<Job> => {
     const download = task.way === "download";
     const to = download ? await bed.folder(task.durable ? "disk" : "dir") : `up-${bed.fresh()}`;
-    return { ...task, to, scratch };
+    return { ...task, to, scratch, unverified: await bed.unverified() };
   };
   const asked = await job();
   if (task.way === "download") await rm(asked.to, { recursive: true });
