@@ -30,15 +30,17 @@ export interface MetricDefinition {
   /** What one of it is. */
   readonly doc: string;
 }
+type Counter = MetricDefinition & { readonly kind: "counter" };
+type Gauge = MetricDefinition & { readonly kind: "gauge" };
 
-const counter = (unit: MetricUnit, services: readonly Service[], doc: string): MetricDefinition => ({
+const counter = (unit: MetricUnit, services: readonly Service[], doc: string): Counter => ({
   unit,
   kind: "counter",
   services,
   doc,
 });
 
-const gauge = (unit: MetricUnit, services: readonly Service[], doc: string): MetricDefinition => ({
+const gauge = (unit: MetricUnit, services: readonly Service[], doc: string): Gauge => ({
   unit,
   kind: "gauge",
   services,
@@ -57,7 +59,7 @@ export const METRICS = {
     ["uploads", "downloads", "tasks"],
     "Requests that were answered with a problem; by the dimension `code`.",
   ),
-  OutboxDepth: gauge("Count", ["publisher"], "Statements in the outbox that no settled transaction carries yet."),
+  OutboxDepth: gauge("Count", ["publisher"], "Statements that wait in the outbox, of the first 10,000."),
   OutboxOldestAge: gauge("Seconds", ["publisher"], "Age of the oldest statement in the outbox; 0 when it is empty."),
   PublisherTurns: counter("Count", ["publisher"], "Turns of the publisher that came to their end."),
   PublisherFailures: counter("Count", ["publisher"], "Turns of the publisher that threw; the bell rings again."),
@@ -73,3 +75,21 @@ export const METRICS = {
 
 /** The name of a metric. */
 export type MetricName = keyof typeof METRICS;
+
+/** The names of those that are summed. */
+export type CounterName = { [N in MetricName]: (typeof METRICS)[N] extends Counter ? N : never }[MetricName];
+/** The names of those that say how things stand. */
+export type GaugeName = Exclude<MetricName, CounterName>;
+
+/**
+ * Conditions that a person must end. Each is told by a line of the log with level ERROR and the field `alarm`, once for as
+ * long as it lasts; a metric filter over `{ $.alarm = * }` counts them all.
+ */
+export const ALARMS = {
+  FEES_ABOVE_CAP: "The chain asks for higher fees than WAYBILL_MAX_FEE_PER_GAS: publishing waits until they fall.",
+  NO_FUNDS: "The relayer's account can't pay for the next transaction: publishing waits until it is filled.",
+  NONCE_GIVEN_UP: "A transaction was not mined however often it was raised: its nonce is used up by a transfer of nothing.",
+  MISCONFIGURED: "The function can't work with its environment: see the line's detail.",
+} as const;
+/** The name of such a condition. */
+export type AlarmCode = keyof typeof ALARMS;
