@@ -1,8 +1,9 @@
-import { defineConfig, type ViteUserConfigExport } from "vitest/config";
+import { configDefaults, defineConfig, type ViteUserConfigExport } from "vitest/config";
 
 const config: ViteUserConfigExport = defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    exclude: [...configDefaults.exclude, "test/infra/**"],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     // Two cores: more workers than that only make anvil and the store miss their turns.

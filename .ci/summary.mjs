@@ -23,6 +23,7 @@ const vitest = ({ numPassedTests, numFailedTests, numPendingTests, numTodoTests,
 const counts = [
   readCounts("node_modules/.vitest/results.json", vitest),
   readCounts("node_modules/.forge/results.json", (written) => written),
+  readCounts("node_modules/.infra/results.json", vitest),
 ];
 const total = (key) => counts.reduce((sum, count) => sum + count[key], 0);
 const failed = total("failed") + Number(process.argv[2]);

@@ -1,8 +1,8 @@
 import { type ApiFunction, routes } from "./routes.ts";
 import type { Stage } from "./stages.ts";
 
-/** What is written of each request: no query, no header, so no signature and nothing secret. */
-const ACCESS_LOG = {
+/** What is written of each request: no query, no header, so no signature and nothing secret. A status is a number, for filters. */
+const ACCESS_LOG = JSON.stringify({
   time: "$context.requestTime",
   request: "$context.requestId",
   method: "$context.httpMethod",
@@ -16,7 +16,7 @@ const ACCESS_LOG = {
   functionError: "$context.integrationErrorMessage",
   address: "$context.identity.sourceIp",
   agent: "$context.identity.userAgent",
-};
+}).replace('"$context.status"', "$context.status");
 
 /** The HTTP API. Who may do what is for the functions to tell; here is only how much of it. */
 export function createApi(stage: Stage): sst.aws.ApiGatewayV2 {
@@ -38,7 +38,7 @@ export function createApi(stage: Stage): sst.aws.ApiGatewayV2 {
         };
         args.accessLogSettings = $output(args.accessLogSettings).apply((log) => ({
           destinationArn: log?.destinationArn ?? "",
-          format: JSON.stringify(ACCESS_LOG),
+          format: ACCESS_LOG,
         }));
       },
     },

@@ -58,45 +58,52 @@ function corsOf({ origins }: Stage): sst.aws.BucketArgs["cors"] {
   };
 }
 
-type Statement = aws.types.input.iam.GetPolicyDocumentStatementArgs;
-
 /** SST's policy (TLS) with ours. Its own option knows no "everything but these keys". */
 function withGuards({ bucket, policy }: aws.s3.BucketPolicyArgs): $util.Output<string> {
   const arn = $interpolate`arn:${aws.getPartitionOutput().partition}:s3:::${bucket}`;
-  const keys = (prefixes: readonly string[]) => prefixes.map((prefix) => $interpolate`${arn}/${prefix}/*`);
-  const statements: Statement[] = [
-    {
-      ...everybodyDenied("StaleSignature", ["s3:*"]),
-      resources: [arn, $interpolate`${arn}/*`],
-      conditions: [{ test: "NumericGreaterThan", variable: "s3:signatureAge", values: [String(MAX_SIGNATURE_AGE_MS)] }],
-    },
-    {
-      ...everybodyDenied("UnconditionalWrite", ["s3:PutObject"]),
-      notResources: keys(OVERWRITTEN),
-      conditions: creationWithout("s3:if-none-match", "s3:if-match"),
-    },
-    {
-      ...everybodyDenied("Overwrite", ["s3:PutObject"]),
-      resources: keys(WRITTEN_ONCE),
-      conditions: creationWithout("s3:if-none-match"),
-    },
-  ];
-  return aws.iam.getPolicyDocumentOutput({ sourcePolicyDocuments: [$output(policy).apply(String)], statements }).json;
+  return $resolve([policy, arn]).apply(([given, bucketArn]) => {
+    const { Version, Statement } = JSON.parse(String(given)) as { Version: string; Statement: unknown[] };
+    return JSON.stringify({ Version, Statement: [...Statement, ...guardsOf(bucketArn)] });
+  });
 }
 
-function everybodyDenied(sid: string, actions: string[]): Statement {
-  return { sid, effect: "Deny", principals: [{ type: "*", identifiers: ["*"] }], actions };
+function guardsOf(arn: string): unknown[] {
+  const keys = (prefixes: readonly string[]) => prefixes.map((prefix) => `${arn}/${prefix}/*`);
+  const denied = { Effect: "Deny", Principal: "*" };
+  return [
+    {
+      ...denied,
+      Sid: "StaleSignature",
+      Action: "s3:*",
+      Resource: [arn, `${arn}/*`],
+      Condition: { NumericGreaterThan: { "s3:signatureAge": String(MAX_SIGNATURE_AGE_MS) } },
+    },
+    {
+      ...denied,
+      Sid: "UnconditionalWrite",
+      Action: "s3:PutObject",
+      NotResource: keys(OVERWRITTEN),
+      Condition: creationWithout("s3:if-none-match", "s3:if-match"),
+    },
+    {
+      ...denied,
+      Sid: "Overwrite",
+      Action: "s3:PutObject",
+      Resource: keys(WRITTEN_ONCE),
+      Condition: creationWithout("s3:if-none-match"),
+    },
+  ];
 }
 
 /**
  * A request without any of these headers that makes an object: PutObject or CompleteMultipartUpload. To begin an upload and to
  * put its parts is s3:PutObject too, but makes none and can't carry the headers, so s3:ObjectCreationOperation tells them apart.
  */
-function creationWithout(...headers: string[]): NonNullable<Statement["conditions"]> {
-  return [
-    { test: "Bool", variable: "s3:ObjectCreationOperation", values: ["true"] },
-    ...headers.map((variable) => ({ test: "Null", variable, values: ["true"] })),
-  ];
+function creationWithout(...headers: string[]): unknown {
+  return {
+    Bool: { "s3:ObjectCreationOperation": "true" },
+    Null: Object.fromEntries(headers.map((header) => [header, "true"])),
+  };
 }
 
 /** SST's lifecycle has no rule for uploads that nobody finishes. */
