@@ -1,10 +1,12 @@
+import { watch } from "./alarms.ts";
 import { createApi, mount } from "./api.ts";
 import { createBucket } from "./bucket.ts";
 import { createFunctions } from "./functions.ts";
-import { createBell, wakePublisher } from "./queue.ts";
+import { createBell, wakePublisher, wakeSweeper } from "./queue.ts";
 import { createRelayerKey } from "./relayer.ts";
 import { type ApiFunction, routes } from "./routes.ts";
 import { checkRpc, readStage } from "./stages.ts";
+import { createBudget, createTopic } from "./topic.ts";
 
 /** Everything that a stage is made of; answers what its operator gives to others. */
 export function deploy(): Record<string, unknown> {
@@ -16,8 +18,11 @@ export function deploy(): Record<string, unknown> {
   const api = createApi(stage);
   const around = { stage, bucket, bell: bell.queue, relayerKey, origin: api.url, rpc };
   const functions = createFunctions(around);
-  for (const name of Object.keys(routes) as ApiFunction[]) mount(api, name, functions[name]);
-  wakePublisher(stage, bell, functions.publisher);
-  new sst.aws.CronV2("SweeperClock", { function: functions.sweeper.arn, schedule: "rate(1 hour)", retries: 0 });
+  for (const name of Object.keys(routes) as ApiFunction[]) mount(api, name, functions[name].lambda);
+  wakePublisher(bell, functions.publisher.lambda);
+  wakeSweeper(functions.sweeper.lambda);
+  const topic = createTopic(stage);
+  watch({ stage, bell, api, functions }, topic);
+  createBudget(stage, topic);
   return { api: api.url, bucket: bucket.name, relayerKey: relayerKey.arn };
 }

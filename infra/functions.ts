@@ -1,3 +1,4 @@
+import { PUBLISHER_TIMEOUT_S } from "./queue.ts";
 import {
   type BucketRights,
   bucketRights,
@@ -7,7 +8,6 @@ import {
   relayerUse,
   ringers,
 } from "./rights.ts";
-import { PUBLISHER_TIMEOUT_S } from "./queue.ts";
 import type { Stage } from "./stages.ts";
 
 /** What the functions work with. */
@@ -37,21 +37,25 @@ const SIZES: Readonly<Record<FunctionName, Size>> = {
   sweeper: { memory: "512 MB", timeout: "10 minutes" },
 };
 
-/** All functions, each with a role of its own that can do what that function does and nothing else. */
-export function createFunctions(around: Surroundings): Readonly<Record<FunctionName, sst.aws.Function>> {
-  return Object.fromEntries(functions.map((name) => [name, createFunction(name, around)])) as Record<
-    FunctionName,
-    sst.aws.Function
-  >;
+/** A function with its log. */
+export interface DeployedFunction {
+  readonly lambda: sst.aws.Function;
+  readonly logs: aws.cloudwatch.LogGroup;
 }
 
-function createFunction(name: FunctionName, around: Surroundings): sst.aws.Function {
+/** All functions, each with a role of its own that can do what that function does and nothing else. */
+export function createFunctions(around: Surroundings): Readonly<Record<FunctionName, DeployedFunction>> {
+  const created = functions.map((name) => [name, createFunction(name, around)] as const);
+  return Object.fromEntries(created) as Record<FunctionName, DeployedFunction>;
+}
+
+function createFunction(name: FunctionName, around: Surroundings): DeployedFunction {
   const { stage } = around;
   const logs = new aws.cloudwatch.LogGroup(`Logs-${name}`, {
     name: `/aws/lambda/${$app.name}-${stage.name}-${name}`,
     retentionInDays: stage.logDays,
   });
-  return new sst.aws.Function(name[0]!.toUpperCase() + name.slice(1), {
+  const lambda = new sst.aws.Function(name[0]!.toUpperCase() + name.slice(1), {
     handler: `functions/${name}.handler`,
     description: `Waybill ${name} (${stage.name})`,
     runtime: "nodejs24.x",
@@ -65,6 +69,7 @@ function createFunction(name: FunctionName, around: Surroundings): sst.aws.Funct
       stage.publisherConcurrency !== undefined && { concurrency: { reserved: stage.publisherConcurrency } }),
     transform: { role: onlyLambda },
   });
+  return { lambda, logs };
 }
 
 /**
@@ -83,6 +88,7 @@ function environmentOf(name: FunctionName, around: Surroundings): Record<string,
     WAYBILL_API_ORIGIN: origin,
     WAYBILL_RPC: rpc,
     WAYBILL_BUCKET: bucket.name,
+    POWERTOOLS_METRICS_NAMESPACE: stage.metrics,
     ...(ringers.includes(name) && { WAYBILL_QUEUE_URL: bell.url }),
     ...(name === "publisher" && { ...stage.publisherEnvironment, WAYBILL_RELAYER_KMS_KEY: relayerKey.arn }),
   };

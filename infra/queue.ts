@@ -1,5 +1,3 @@
-import type { Stage } from "./stages.ts";
-
 /** Seconds that one turn of the publisher may take; it comes back before that by its own clock. */
 export const PUBLISHER_TIMEOUT_S = 120;
 /** Lambda's rule: a message that is being worked on, with its retries, must not come to a second worker. */
@@ -33,7 +31,7 @@ export function createBell(): Bell {
  * Rings wake the publisher, and so does the clock. One message group keeps rings in a row, so more than one instance comes
  * only with a schedule's tick; two are the least that can be set, and safe.
  */
-export function wakePublisher(stage: Stage, { queue }: Bell, publisher: sst.aws.Function): void {
+export function wakePublisher({ queue }: Bell, publisher: sst.aws.Function): void {
   new aws.lambda.EventSourceMapping("BellToPublisher", {
     eventSourceArn: queue.arn,
     functionName: publisher.arn,
@@ -41,4 +39,9 @@ export function wakePublisher(stage: Stage, { queue }: Bell, publisher: sst.aws.
     scalingConfig: { maximumConcurrency: 2 },
   });
   new sst.aws.CronV2("PublisherClock", { function: publisher.arn, schedule: "rate(1 minute)", retries: 0 });
+}
+
+/** An hour more or less means nothing to what is kept for a day after its last use. */
+export function wakeSweeper(sweeper: sst.aws.Function): void {
+  new sst.aws.CronV2("SweeperClock", { function: sweeper.arn, schedule: "rate(1 hour)", retries: 0 });
 }

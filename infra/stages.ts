@@ -1,5 +1,6 @@
 import * as z from "zod/mini";
 import { configFromEnv } from "../functions/config.ts";
+import { METRIC_NAMESPACE } from "../functions/metric-names.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -9,6 +10,8 @@ export interface Stage {
   readonly name: string;
   /** Kept and protected: the one that people rely on. */
   readonly production: boolean;
+  /** The CloudWatch namespace of the functions' metrics: stages of one account must not count as one. */
+  readonly metrics: string;
   /** Variables that every function reads just as they are set here. */
   readonly environment: Readonly<Record<string, string>>;
   /** Variables of the publisher alone. */
@@ -119,6 +122,7 @@ export function readStage(name: string, given: Env): Stage {
   return {
     name,
     production: name === "production",
+    metrics: name === "production" ? METRIC_NAMESPACE : `${METRIC_NAMESPACE}-${name}`,
     environment,
     publisherEnvironment: {
       WAYBILL_MAX_FEE_PER_GAS: set.WAYBILL_MAX_FEE_PER_GAS,
