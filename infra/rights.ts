@@ -53,7 +53,7 @@ export const bucketRights: Readonly<Record<FunctionName, BucketRights>> = {
     "s3:ListBucket": ["outbox", "relay", "refused"],
   },
   sweeper: {
-    "s3:GetObject": ["payload", "transfer", "notice"],
+    "s3:GetObject": ["transfer", "notice"],
     "s3:PutObject": ["transfer"],
     "s3:DeleteObject": ["payload"],
     "s3:AbortMultipartUpload": ["payload"],

@@ -17,8 +17,8 @@ async function evaluate(order: Order): Promise<Evaluation> {
   const program = await SstProgram.start(order);
   process.env.SST_SERVER = program.url;
   try {
-    const run = await programOf(order, app); // loads Pulumi's SDK, which the recorder is put into
     const recorder = await Recorder.start(order, app.name);
+    const run = await programOf(order, app);
     const outputs = await failing(recorder.run(run, () => program.asked));
     return { app, resources: recorder.resources, outputs, errors: [] };
   } finally {

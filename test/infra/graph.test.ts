@@ -1,0 +1,97 @@
+import { Hono } from "hono";
+import { beforeAll, describe, expect, it } from "vitest";
+import { createDownloads } from "../../functions/downloads.ts";
+import { routes as table } from "../../functions/routes.ts";
+import { createTasks } from "../../functions/tasks.ts";
+import { createUploads } from "../../functions/uploads.ts";
+import { routes } from "../../infra/routes.ts";
+import { evaluate, Graph, RPC, settings } from "./support/graph.ts";
+import { promises } from "./support/promises/all.ts";
+import { type Scene, scenes } from "./support/promises/promise.ts";
+import { ApiWorld } from "../support/api.ts";
+
+// What a deployment would make, without AWS: every promise of the design held against it.
+
+describe.each(Object.keys(scenes) as Scene[])("the stage of the scene %s", (scene) => {
+  let graph: Graph;
+  beforeAll(async () => {
+    graph = await evaluate(scenes[scene]);
+  });
+
+  it.each(promises.filter((one) => one.scene === scene))("$says", ({ holds }) => {
+    expect(graph.errors).toEqual([]);
+    holds(graph);
+  });
+});
+
+describe("what an operator must set", () => {
+  it.each([
+    ["WAYBILL_CHAIN_ID", ""],
+    ["WAYBILL_CONTRACT", "0x12"],
+    ["WAYBILL_OWNERS", "*"],
+    ["WAYBILL_BLOCK_TIME", "2s"],
+    ["WAYBILL_MAX_FEE_PER_GAS", "2 gwei"],
+    ["WAYBILL_ORIGINS", "*"],
+    ["WAYBILL_ORIGINS", "https://*.example.org"],
+    ["WAYBILL_DOMAIN", "https://api.example.org"],
+    ["WAYBILL_ALARM_EMAIL", "nobody"],
+    ["WAYBILL_API_RATE", "0"],
+    ["WAYBILL_LOG_DAYS", "31"],
+    ["WAYBILL_RELAYER_GENERATION", "1.5"],
+  ])("%s as %j is refused by its name", async (name, value) => {
+    const { errors } = await evaluate({ stage: "alice", env: { [name]: value } });
+    expect(errors.join()).toContain(`.env.alice`);
+    expect(errors.join()).toContain(name);
+  });
+
+  it("all that is missing is named at once", async () => {
+    const nothing = Object.fromEntries(Object.keys(settings).map((name) => [name, undefined]));
+    const { errors } = await evaluate({ stage: "alice", env: nothing });
+    for (const name of ["CHAIN_ID", "CONTRACT", "CONFIRMATIONS", "BLOCK_TIME", "OWNERS", "MAX_FEE_PER_GAS"])
+      expect(errors.join()).toContain(`WAYBILL_${name}`);
+  });
+
+  it("the nodes' URLs are a secret that must be set", async () => {
+    const { errors } = await evaluate({ stage: "alice", secrets: {} });
+    expect(errors.join()).toContain("sst secret set Rpc");
+  });
+
+  it("a malformed secret is refused and not repeated", async () => {
+    const { errors } = await evaluate({ stage: "alice", secrets: { Rpc: "wss://KEY-OF-THE-NODE" } });
+    expect(errors.join()).toContain("The secret Rpc must be");
+    expect(errors.join()).not.toContain("KEY-OF-THE-NODE");
+    expect(RPC).toContain("KEY-OF-THE-NODE");
+  });
+});
+
+describe("the routes", () => {
+  it("are those of the functions' own table, under its names", () => {
+    const { health, openapi, ...tasks } = routes.tasks;
+    const listed = { ...routes.uploads, ...routes.downloads, ...tasks };
+    expect(listed).toEqual(
+      Object.fromEntries(Object.entries(table).map(([name, { method, path }]) => [name, `${method} ${path}`])),
+    );
+    expect([health, openapi]).toEqual(["GET /health", "GET /openapi.json"]);
+  });
+
+  it("lead to the function whose app serves them", async () => {
+    const world = await ApiWorld.start();
+    try {
+      const apps = {
+        uploads: createUploads(world.deps),
+        downloads: createDownloads(world.deps),
+        tasks: createTasks(world.deps),
+      };
+      for (const [name, app] of Object.entries(apps))
+        expect([name, servedBy(app)]).toEqual([name, Object.values(routes[name as keyof typeof apps]).sort()]);
+    } finally {
+      await world.stop();
+    }
+  });
+});
+
+/** An app's routes as API Gateway writes them. */
+function servedBy(app: Hono): string[] {
+  const keys = app.routes.map(({ method, path }) => `${method} ${path.replaceAll(/:(\w+)/g, "{$1}")}`);
+  return [...new Set(keys)].filter((key) => !key.startsWith("ALL ")).sort();
+}

@@ -1,0 +1,31 @@
+import { expect } from "vitest";
+import { type Promised, promise } from "./promise.ts";
+
+export const appPromises: readonly Promised[] = [
+  promise("the config can be evaluated", (graph) => expect(graph.errors).toEqual([])),
+  promise("production is protected: `sst remove` is refused, and what holds data stays", (graph) => {
+    expect(graph.app).toMatchObject({ name: "waybill", home: "aws", protect: true, removal: "retain" });
+  }),
+  promise("any other stage can be removed without a trace", (graph) => {
+    expect(graph.app).toMatchObject({ protect: false, removal: "remove" });
+    expect(graph.resources.filter((resource) => resource.protect || resource.retainOnDelete)).toEqual([]);
+  }, "dev"),
+  promise("everything carries the names of its app and stage, and SST's version is the one that was tried", (graph) => {
+    expect(graph.app.providers).toMatchObject({ aws: { defaultTags: { tags: { app: "waybill", stage: "production" } } } });
+    expect(graph.app.version).toBe("~4.17");
+  }),
+  promise("the operator is told what members and sponsors need", (graph) => {
+    const { deployment, relayerKey } = graph.outputs;
+    expect(JSON.parse(String(deployment))).toEqual({
+      api: "https://api.invalid",
+      chainId: 84532,
+      contract: `0x${"c0".repeat(20)}`,
+      storeOrigin: expect.stringMatching(/^https:\/\/[a-z0-9-]+\.s3\.eu-central-1\.amazonaws\.com$/),
+      confirmations: 3,
+      blockTime: 2000,
+      maxBlockAge: 30_000,
+      fromBlock: 12345,
+    });
+    expect(relayerKey).toBe(graph.environmentOf("publisher").WAYBILL_RELAYER_KMS_KEY);
+  }),
+];

@@ -1,0 +1,90 @@
+import { expect } from "vitest";
+import { capitalized, type Graph } from "../graph.ts";
+import type { JsonObject } from "../evaluate/order.ts";
+import { decide, statementsOf } from "../policy.ts";
+import { type Promised, promise } from "./promise.ts";
+
+const DAY_S = 86_400;
+const bell = (graph: Graph): JsonObject => graph.one("aws:sqs/queue:Queue", "BellQueue").inputs;
+const dead = (graph: Graph): JsonObject => graph.one("aws:sqs/queue:Queue", "BellDeadQueue").inputs;
+const redrive = (graph: Graph) =>
+  JSON.parse(String(bell(graph).redrivePolicy)) as { deadLetterTargetArn: string; maxReceiveCount: number };
+
+/** A schedule with its target's function, and what its role lets it do. */
+function clock(graph: Graph, name: string): JsonObject {
+  const { scheduleExpression, state, target } = graph.one("aws:scheduler/schedule:Schedule", `${name}Schedule`).inputs;
+  const { arn, roleArn, retryPolicy } = target as { arn: string; roleArn: string; retryPolicy: JsonObject };
+  const role = graph.one("aws:iam/role:Role", `${name}Role`);
+  expect(roleArn).toContain(role.name);
+  const [{ policy }] = role.inputs.inlinePolicies as unknown as [{ policy: string }];
+  const statements = statementsOf(policy);
+  expect(statements).toHaveLength(1);
+  expect(decide(statements, { action: "lambda:InvokeFunction", resource: arn })).toBe("allowed");
+  expect(statements[0]!.Resource).toEqual([arn]);
+  return { scheduleExpression: scheduleExpression!, state: state!, arn, retries: retryPolicy.maximumRetryAttempts! };
+}
+
+export const queuePromises: readonly Promised[] = [
+  promise("the door bell and where its lost rings go are first-in-first-out queues, encrypted", (graph) => {
+    expect(graph.all("aws:sqs/queue:Queue")).toHaveLength(2);
+    for (const queue of [bell(graph), dead(graph)])
+      expect(queue).toMatchObject({ fifoQueue: true, contentBasedDeduplication: false, sqsManagedSseEnabled: true });
+  }),
+  promise("a ring that nobody takes five times is kept for two weeks, and does not expire before", (graph) => {
+    const { deadLetterTargetArn, maxReceiveCount } = redrive(graph);
+    expect(deadLetterTargetArn).toContain("BellDead");
+    expect(maxReceiveCount).toBe(5);
+    expect(dead(graph).messageRetentionSeconds).toBe(14 * DAY_S);
+    const retention = Number(bell(graph).messageRetentionSeconds);
+    expect(retention).toBeGreaterThan(2 * maxReceiveCount * Number(bell(graph).visibilityTimeoutSeconds));
+  }),
+  promise("a ring is out of sight for six times as long as the publisher may take", (graph) => {
+    const timeout = Number(graph.lambda("publisher").timeout);
+    expect(bell(graph).visibilityTimeoutSeconds).toBe(6 * timeout);
+  }),
+  promise("rings wake the publisher, ten at a time, and at least two of it as Lambda demands", (graph) => {
+    const { inputs } = graph.one("aws:lambda/eventSourceMapping:EventSourceMapping");
+    expect(inputs).toMatchObject({ batchSize: 10, scalingConfig: { maximumConcurrency: 2 } });
+    expect(inputs.functionName).toContain(`:function:${capitalized("publisher")}`);
+    expect(inputs.eventSourceArn).not.toBe(redrive(graph).deadLetterTargetArn);
+    const [queueUrl] = [graph.environmentOf("uploads").WAYBILL_QUEUE_URL!];
+    expect(queueUrl.split("/").at(-1)).toBe(String(inputs.eventSourceArn).split(":").at(-1));
+  }),
+  promise("the clock wakes the publisher every minute, whatever rings", (graph) => {
+    expect(clock(graph, "PublisherClock")).toEqual({
+      scheduleExpression: "rate(1 minute)",
+      state: "ENABLED",
+      arn: expect.stringContaining(":function:Publisher"),
+      retries: 0,
+    });
+  }),
+  promise("the clock wakes the sweeper every hour", (graph) => {
+    expect(clock(graph, "SweeperClock")).toEqual({
+      scheduleExpression: "rate(1 hour)",
+      state: "ENABLED",
+      arn: expect.stringContaining(":function:Sweeper"),
+      retries: 0,
+    });
+  }),
+  promise("the relayer's key is a secp256k1 key for signing, which outlives production", (graph) => {
+    const { inputs, retainOnDelete, name } = graph.one("aws:kms/key:Key");
+    expect(inputs).toMatchObject({
+      customerMasterKeySpec: "ECC_SECG_P256K1",
+      keyUsage: "SIGN_VERIFY",
+      deletionWindowInDays: 30,
+    });
+    expect([name, retainOnDelete]).toEqual(["RelayerKey1", true]);
+    expect(inputs.policy ?? null).toBeNull(); // the account's administrators rule it, and each role by its rights
+  }),
+  promise("another stage's key goes with it", (graph) => {
+    expect(graph.one("aws:kms/key:Key").retainOnDelete).toBe(false);
+    expect(graph.input("aws:kms/alias:Alias", undefined, "name")).toBe("alias/waybill-alice-relayer");
+  }, "dev"),
+  promise("the key has an alias, and a further generation is another key under the same alias", (graph) => {
+    const key = graph.one("aws:kms/key:Key");
+    expect(key.name).toBe("RelayerKey2");
+    const alias = graph.one("aws:kms/alias:Alias").inputs;
+    expect(alias.name).toBe("alias/waybill-production-relayer");
+    expect(graph.environmentOf("publisher").WAYBILL_RELAYER_KMS_KEY).toContain(String(alias.targetKeyId));
+  }, "full"),
+];
