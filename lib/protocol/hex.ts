@@ -1,4 +1,4 @@
-import { getBytes, hexlify } from "ethers";
+import { getBytes, hexlify } from "ethers/utils";
 
 /** Lower-case hex with 0x. */
 export type Hex = `0x${string}`;

@@ -1,4 +1,4 @@
-import { sha256 } from "ethers";
+import { sha256 } from "ethers/crypto";
 import { type Address, hexToBase64 } from "./hex.ts";
 
 // RFC 9421 HTTP Message Signatures in the profile of ERC-8128: label "eth", an EIP-191 account signature over the base.

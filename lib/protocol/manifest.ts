@@ -1,5 +1,6 @@
 import canonicalizeModule from "canonicalize";
-import { concat, sha256, toUtf8Bytes, toUtf8String } from "ethers";
+import { keccak256, sha256 } from "ethers/crypto";
+import { concat, toUtf8Bytes, toUtf8String } from "ethers/utils";
 import * as z from "zod/mini";
 import { WaybillError } from "./errors.ts";
 import { fromBase64, type Hex, hexToBase64 } from "./hex.ts";
@@ -50,6 +51,11 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
 /** SHA-256 over the exact stored bytes; this is what the chain commits to. */
 export function manifestDigest(bytes: Uint8Array): Hex {
   return sha256(bytes) as Hex;
+}
+
+/** A transfer's id, unique per task and sender. */
+export function transferId(tag: string): Hex {
+  return keccak256(toUtf8Bytes(tag)) as Hex;
 }
 
 /** S3's COMPOSITE checksum of a multipart object from its parts' base64 SHA-256. */

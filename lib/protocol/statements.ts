@@ -1,20 +1,15 @@
-import {
-  AbiCoder,
-  concat,
-  hashMessage,
-  id,
-  keccak256,
-  recoverAddress,
-  Signature,
-  type Signer,
-  TypedDataEncoder,
-  type TypedDataField,
-  zeroPadValue,
-} from "ethers";
+import type { Signer, TypedDataField } from "ethers";
+import { AbiCoder } from "ethers/abi";
+import { keccak256, Signature } from "ethers/crypto";
+import { hashMessage, TypedDataEncoder } from "ethers/hash";
+import { recoverAddress } from "ethers/transaction";
+import { concat, zeroPadValue } from "ethers/utils";
 import { WaybillError } from "./errors.ts";
 import { type Address, type Hex, toHex } from "./hex.ts";
 import { PAGE_SIZE } from "./limits.ts";
 import { type Outcome, outcomes } from "./reasons.ts";
+
+export { transferId } from "./manifest.ts";
 
 /** Where statements count: a signature for one chain and contract is void on every other. */
 export interface Domain {
@@ -156,11 +151,6 @@ function encoderOf(name: StructName): TypedDataEncoder {
 /** A task's id: it commits to the owner. */
 export function taskId(owner: string, salt: Hex): Hex {
   return keccak256(AbiCoder.defaultAbiCoder().encode(["address", "bytes32"], [owner, salt])) as Hex;
-}
-
-/** A transfer's id, unique per task and sender. */
-export function transferId(tag: string): Hex {
-  return id(tag) as Hex;
 }
 
 /** The task that a statement belongs to. */

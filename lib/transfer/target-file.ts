@@ -1,11 +1,10 @@
+import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { access, link, lstat, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { sha256 } from "ethers";
 import { WaybillError } from "../protocol/errors.ts";
 import type { Hex } from "../protocol/hex.ts";
-import { encodeManifest, type Manifest, manifestDigest } from "../protocol/manifest.ts";
-import { transferId } from "../protocol/statements.ts";
+import { encodeManifest, type Manifest, manifestDigest, transferId } from "../protocol/manifest.ts";
 import type { PartSink } from "./download.ts";
 import { attempt, busy, exists, syncFolder, unwritable } from "./file.ts";
 import { Lock } from "./lock.ts";
@@ -163,7 +162,7 @@ class FileTarget implements Target<string> {
   get #stem(): string {
     const name = basename(this.#path);
     if (Buffer.byteLength(name) <= MAX_NAME) return name;
-    return `${Buffer.from(name).subarray(0, MAX_NAME / 2)}.${sha256(Buffer.from(name)).slice(2, 18)}`;
+    return `${Buffer.from(name).subarray(0, MAX_NAME / 2)}.${createHash("sha256").update(name).digest("hex").slice(0, 16)}`;
   }
 
   async #take(signal?: AbortSignal): Promise<boolean> {
