@@ -59,11 +59,18 @@ export function summed(metricName: string, minutes: number, functions: readonly 
       stat: "Sum",
     },
   }));
-  return { metricQueries: [{ id: "total", expression: "SUM(METRICS())", label: metricName, returnData: true }, ...each] };
+  return {
+    metricQueries: [{ id: "total", expression: "SUM(METRICS())", label: metricName, returnData: true }, ...each],
+  };
 }
 
 /** Counts the lines of a log that match; answers what an alarm reads. Several logs may count into one metric. */
-export function counted(stage: Stage, metricName: string, logs: Readonly<Record<string, aws.cloudwatch.LogGroup>>, pattern: string): Measured {
+export function counted(
+  stage: Stage,
+  metricName: string,
+  logs: Readonly<Record<string, aws.cloudwatch.LogGroup>>,
+  pattern: string,
+): Measured {
   for (const [name, { name: logGroupName }] of Object.entries(logs))
     new aws.cloudwatch.LogMetricFilter(`Count${metricName}-${name}`, {
       logGroupName,

@@ -1,4 +1,4 @@
-import { type MetricName, METRICS, SERVICE_DIMENSION } from "../functions/metric-names.ts";
+import { METRICS, type MetricName, SERVICE_DIMENSION } from "../functions/metric-names.ts";
 import { Alarms, counted, type Measured, summed } from "./alarm.ts";
 import type { DeployedFunction } from "./functions.ts";
 import type { Bell } from "./queue.ts";

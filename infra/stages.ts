@@ -62,6 +62,9 @@ const ADDED: Env = {
   AWS_REGION: "region",
 };
 
+/** Lambda takes 4 KiB of environment, and the deployment's own variables and the RPC URLs take their part. Owners take the most. */
+const MAX_PASSED_ON = 3 * 1024;
+
 /** CloudWatch keeps logs for these numbers of days and for no others. */
 const LOG_DAYS = [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731];
 
@@ -97,10 +100,7 @@ const settings = z.object({
   WAYBILL_API_BURST: z._default(count, 200),
   WAYBILL_PUBLISHER_CONCURRENCY: z.optional(count),
   WAYBILL_RELAYER_GENERATION: z._default(count, 1),
-  WAYBILL_LOG_DAYS: z._default(
-    z.pipe(count, z.int().check(z.refine((days) => LOG_DAYS.includes(days)))),
-    30,
-  ),
+  WAYBILL_LOG_DAYS: z._default(z.pipe(count, z.int().check(z.refine((days) => LOG_DAYS.includes(days)))), 30),
 });
 
 /**
@@ -112,7 +112,8 @@ export function readStage(name: string, given: Env): Stage {
   const env = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== ""));
   const environment = passedOn(env);
   const parsed = settings.safeParse(env);
-  const wrong = [...wrongOf(environment), ...(parsed.success ? [] : namesOf(parsed.error))];
+  const tooLong = JSON.stringify(environment).length > MAX_PASSED_ON ? ["WAYBILL_OWNERS"] : [];
+  const wrong = [...wrongOf(environment), ...tooLong, ...(parsed.success ? [] : namesOf(parsed.error))];
   if (!parsed.success || wrong.length > 0)
     throw new WaybillError(
       "USAGE",

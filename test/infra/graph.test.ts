@@ -1,14 +1,14 @@
-import { Hono } from "hono";
+import type { Hono } from "hono";
 import { beforeAll, describe, expect, it } from "vitest";
 import { createDownloads } from "../../functions/downloads.ts";
 import { routes as table } from "../../functions/routes.ts";
 import { createTasks } from "../../functions/tasks.ts";
 import { createUploads } from "../../functions/uploads.ts";
 import { routes } from "../../infra/routes.ts";
-import { evaluate, Graph, RPC, settings } from "./support/graph.ts";
+import { ApiWorld } from "../support/api.ts";
+import { evaluate, type Graph, RPC, settings } from "./support/graph.ts";
 import { promises } from "./support/promises/all.ts";
 import { type Scene, scenes } from "./support/promises/promise.ts";
-import { ApiWorld } from "../support/api.ts";
 
 // What a deployment would make, without AWS: every promise of the design held against it.
 
@@ -29,6 +29,12 @@ describe("what an operator must set", () => {
     ["WAYBILL_CHAIN_ID", ""],
     ["WAYBILL_CONTRACT", "0x12"],
     ["WAYBILL_OWNERS", "*"],
+    [
+      "WAYBILL_OWNERS",
+      Array(70)
+        .fill(`0x${"0a".repeat(20)}`)
+        .join(),
+    ],
     ["WAYBILL_BLOCK_TIME", "2s"],
     ["WAYBILL_MAX_FEE_PER_GAS", "2 gwei"],
     ["WAYBILL_ORIGINS", "*"],

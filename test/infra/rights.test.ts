@@ -159,7 +159,9 @@ async function sendAndReceive(): Promise<void> {
   });
   await publish();
   const statement = statementId(receipt.statement, recipient.account);
-  expect((await recipient.get(`/v1/tasks/${task.id}/statements/${statement}`)).json).toMatchObject({ state: "settled" });
+  expect((await recipient.get(`/v1/tasks/${task.id}/statements/${statement}`)).json).toMatchObject({
+    state: "settled",
+  });
 }
 
 /** Makes a request, and once more just as it was. */
@@ -266,10 +268,16 @@ async function completeBehind(transfer: Hex): Promise<void> {
 function asksOf(name: Name): { asked: Request; right: string }[] {
   const bucket = `arn:aws:s3:::${graph.one("aws:s3/bucketPolicy:BucketPolicy").inputs.bucket}`;
   const bell = String(graph.one("aws:lambda/eventSourceMapping:EventSourceMapping").inputs.eventSourceArn);
-  const hosts = { [new URL(api.s3.endpoint).host]: bucket, [new URL(kms.endpoint).host]: keyArn(), [queueHost()]: bell };
+  const hosts = {
+    [new URL(api.s3.endpoint).host]: bucket,
+    [new URL(kms.endpoint).host]: keyArn(),
+    [queueHost()]: bell,
+  };
   const requests = watch.made
     .filter(({ by, host }) => by === name && host in hosts)
-    .flatMap((made) => (hosts[made.host] === bucket ? asksOfBucket(made, bucket) : [asksOfService(made, hosts[made.host]!)]));
+    .flatMap((made) =>
+      hosts[made.host] === bucket ? asksOfBucket(made, bucket) : [asksOfService(made, hosts[made.host]!)],
+    );
   const deletes = watch.deleted
     .filter(({ by }) => by === name)
     .flatMap(({ keys }) => keys.map((key) => ({ action: "s3:DeleteObject", resource: `${bucket}/${key}` })));
@@ -304,6 +312,10 @@ describe.each(NAMES)("the function %s", (name) => {
 
   it("may do nothing that it does not do", () => {
     const used = new Set(asksOf(name).map(({ right }) => right));
-    expect(given(name).filter((right) => !used.has(right)).sort()).toEqual(UNUSED[name]);
+    expect(
+      given(name)
+        .filter((right) => !used.has(right))
+        .sort(),
+    ).toEqual(UNUSED[name]);
   });
 });

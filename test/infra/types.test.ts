@@ -38,7 +38,7 @@ describe("the compiler", () => {
   it.each([
     mutation("infra/functions.ts", "nodejs99.x", '"nodejs24.x"', '"nodejs99.x"'),
     mutation("infra/functions.ts", "architectur", "architecture:", "architectur:"),
-    mutation("infra/queue.ts", "visibilityTimeout", '} seconds`,', '} secs`,'),
+    mutation("infra/queue.ts", "visibilityTimeout", "} seconds`,", "} secs`,"),
     mutation("infra/queue.ts", "maximumConcurency", "maximumConcurrency", "maximumConcurency"),
     mutation("infra/bucket.ts", "enforceHttp", "enforceHttps", "enforceHttp"),
     mutation("infra/bucket.ts", "BucketOwnershipControl", "s3.BucketOwnershipControls(", "s3.BucketOwnershipControl("),

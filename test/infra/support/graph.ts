@@ -59,7 +59,10 @@ function inProcess(file: string, order: Order, env: Record<string, string | unde
   const { PATH, HOME } = process.env;
   const child = fork(file, { env: { PATH, HOME, ...env }, execArgv: [], stdio: ["ignore", "pipe", "pipe", "ipc"] });
   let said = "";
-  for (const stream of [child.stdout!, child.stderr!]) stream.on("data", (chunk) => void (said += chunk));
+  for (const stream of [child.stdout!, child.stderr!])
+    stream.on("data", (chunk) => {
+      said += chunk;
+    });
   return new Promise((resolve, reject) => {
     child.once("message", (evaluation) => resolve(evaluation as Evaluation));
     child.once("error", reject);
@@ -102,7 +105,8 @@ export class Graph {
 
   /** What a function's role allows. */
   rightsOf(name: string): Statement[] {
-    const policies = (this.one("aws:iam/role:Role", `${capitalized(name)}Role`).inputs.inlinePolicies ?? []) as JsonObject[];
+    const policies = (this.one("aws:iam/role:Role", `${capitalized(name)}Role`).inputs.inlinePolicies ??
+      []) as JsonObject[];
     return policies.flatMap(({ policy }) => statementsOf(String(policy)));
   }
 

@@ -17,7 +17,8 @@ export async function planted(mutation: Mutation | null, place: string): Promise
   const folder = join(cache, "mutants", `${process.pid}-${place}`);
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
-  for (const copied of ["sst.config.ts", "infra"]) await cp(join(root, copied), join(folder, copied), { recursive: true });
+  for (const copied of ["sst.config.ts", "infra"])
+    await cp(join(root, copied), join(folder, copied), { recursive: true });
   for (const linked of ["functions", "lib", "package.json"]) await symlink(join(root, linked), join(folder, linked));
   if (mutation) await plant(mutation, folder);
   return folder;
@@ -27,7 +28,10 @@ async function plant({ mistake, file, from, to }: Mutation, folder: string): Pro
   const path = join(folder, file);
   const source = await readFile(path, "utf8");
   if (source.split(from).length !== 2) throw new Error(`"${mistake}" does not fit ${file} in exactly one place.`);
-  await writeFile(path, source.replace(from, () => to));
+  await writeFile(
+    path,
+    source.replace(from, () => to),
+  );
 }
 
 /** Removes the copies of this process. */

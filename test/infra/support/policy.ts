@@ -18,7 +18,10 @@ export interface Request {
 
 /** The statements of a policy document. Fails at what IAM would refuse and at what isn't understood here. */
 export function statementsOf(document: string): Statement[] {
-  const { Version, Statement: given } = JSON.parse(document) as { Version: string; Statement: Record<string, unknown>[] };
+  const { Version, Statement: given } = JSON.parse(document) as {
+    Version: string;
+    Statement: Record<string, unknown>[];
+  };
   if (Version !== "2012-10-17") throw new Error(`a policy of version ${Version}`);
   return given.map(readStatement);
 }
@@ -30,7 +33,8 @@ function readStatement(given: Record<string, unknown>): Statement {
   const { Action, Resource, NotResource, Condition = {}, ...rest } = given;
   if ((Resource === undefined) === (NotResource === undefined)) throw new Error("a statement of no one resource");
   const conditions = Object.entries(Condition as Record<string, Record<string, unknown>>).map(
-    ([test, keys]) => [test, Object.fromEntries(Object.entries(keys).map(([key, values]) => [key, list(values)]))] as const,
+    ([test, keys]) =>
+      [test, Object.fromEntries(Object.entries(keys).map(([key, values]) => [key, list(values)]))] as const,
   );
   return {
     ...(rest as Pick<Statement, "Sid" | "Effect" | "Principal">),
@@ -77,7 +81,10 @@ function holds(test: string, value: string | undefined, values: readonly string[
 
 /** IAM's patterns: `*` for anything, `?` for one character. */
 function like(pattern: string, text: string): boolean {
-  const escaped = pattern.replace(/[.+^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*").replaceAll("?", ".");
+  const escaped = pattern
+    .replace(/[.+^${}()|[\]\\]/g, "\\$&")
+    .replaceAll("*", ".*")
+    .replaceAll("?", ".");
   return new RegExp(`^${escaped}$`, "s").test(text);
 }
 

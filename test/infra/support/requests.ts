@@ -40,10 +40,18 @@ export class Watch {
 
   /** What is fetched of the store, is fetched under a URL that a function has signed: parts by uploads, payloads by downloads. */
   readonly #noteFetched = (message: unknown): void => {
-    const { origin, method, path } = (message as { request: { origin: unknown; method: string; path: string } }).request;
+    const { origin, method, path } = (message as { request: { origin: unknown; method: string; path: string } })
+      .request;
     if (String(origin) !== this.#store) return;
     const by = method === "PUT" ? "uploads" : "downloads";
-    this.made.push({ by, method, host: new URL(this.#store).host, url: new URL(path, "http://host"), headers: {}, status: 200 });
+    this.made.push({
+      by,
+      method,
+      host: new URL(this.#store).host,
+      url: new URL(path, "http://host"),
+      headers: {},
+      status: 200,
+    });
   };
 
   /** @param store The store's origin. */

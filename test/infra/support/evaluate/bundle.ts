@@ -5,7 +5,16 @@ import { build } from "esbuild";
 import type { Order } from "./order.ts";
 
 /** What `sst` leaves to the platform's own packages. */
-const EXTERNAL = ["@pulumi/*", "undici", "@pulumiverse/*", "@sst-provider/*", "@aws-sdk/*", "esbuild", "archiver", "glob"];
+const EXTERNAL = [
+  "@pulumi/*",
+  "undici",
+  "@pulumiverse/*",
+  "@sst-provider/*",
+  "@aws-sdk/*",
+  "esbuild",
+  "archiver",
+  "glob",
+];
 
 /** ESM has no `require` and none of CommonJS's names, and the platform's sources use them. */
 const COMMONJS = `import { createRequire as createRequireHere } from "node:module";

@@ -63,8 +63,11 @@ function failing<T>(work: Promise<T>): Promise<T> {
   });
 }
 
-process.once("message", (order: Order) => {
-  evaluate(order)
-    .catch((error: unknown) => ({ app: { name: "" }, resources: [], outputs: {}, errors: [String(error)] }))
-    .then((evaluation) => process.send!(evaluation, () => process.exit(0)));
+process.once("message", async (order: Order) => {
+  const failed = (error: unknown): Evaluation => ({
+    ...{ app: { name: "" }, resources: [], outputs: {} },
+    errors: [String(error)],
+  });
+  const evaluation = await evaluate(order).catch(failed);
+  process.send!(evaluation, () => process.exit(0));
 });

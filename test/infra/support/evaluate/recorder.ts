@@ -46,7 +46,11 @@ export class Recorder {
   static async start({ platform, stage, region }: Order, project: string): Promise<Recorder> {
     const require = createRequire(join(platform, "package.json"));
     const recorder = new Recorder(require("@pulumi/pulumi") as Pulumi);
-    recorder.#tap((require("@pulumi/pulumi/runtime/mocks") as { MockMonitor: MockMonitor }).MockMonitor, project, stage);
+    recorder.#tap(
+      (require("@pulumi/pulumi/runtime/mocks") as { MockMonitor: MockMonitor }).MockMonitor,
+      project,
+      stage,
+    );
     const cloud = { region, account: "123456789012", endpoint: "https://sqs.invalid", api: "https://api.invalid" };
     await recorder.#pulumi.runtime.setMocks(recorder.#mocks(cloud), project, stage, false);
     return recorder;
@@ -84,7 +88,13 @@ export class Recorder {
       newResource: ({ type, name, inputs, id: given }) => {
         this.asked += 1;
         const options = this.#options.get(`${type} ${name}`) ?? { protect: false, retainOnDelete: false };
-        this.resources.push({ type, name, inputs: plain(inputs) as JsonObject, secrets: secretsIn(inputs), ...options });
+        this.resources.push({
+          type,
+          name,
+          inputs: plain(inputs) as JsonObject,
+          secrets: secretsIn(inputs),
+          ...options,
+        });
         const { id, ...computed } = made(type, name, inputs, cloud);
         return { id: given || id, state: { ...inputs, ...computed, id } };
       },

@@ -2,7 +2,7 @@ import { expect } from "vitest";
 import type { JsonObject } from "../evaluate/order.ts";
 import { capitalized, type Graph } from "../graph.ts";
 import { NAMES } from "./functions.ts";
-import { type Promised, promise } from "./promise.ts";
+import { inDev, inFull, inProduction, type Promised } from "./promise.ts";
 
 const TOPIC = "arn:aws:sns:eu-central-1:123456789012:waybill-production-alarms";
 
@@ -27,7 +27,9 @@ function queries(given: Query[]): string {
   const [total, ...each] = given;
   const lambdas = each.map(({ metric }) => String(metric!.dimensions.FunctionName).replace(/Function-.*$/, ""));
   expect(lambdas.sort()).toEqual(NAMES.map(capitalized).sort());
-  const metrics = new Set(each.map(({ metric }) => `${metric!.namespace}/${metric!.metricName} in ${metric!.period} s`));
+  const metrics = new Set(
+    each.map(({ metric }) => `${metric!.namespace}/${metric!.metricName} in ${metric!.period} s`),
+  );
   return `${total!.expression} of ${[...metrics].join(", ")}`;
 }
 
@@ -51,29 +53,39 @@ interface Filter {
 }
 
 function filters(graph: Graph, metric: string): Filter[] {
-  const all = graph.all("aws:cloudwatch/logMetricFilter:LogMetricFilter").map(({ inputs }) => inputs as unknown as Filter);
+  const all = graph
+    .all("aws:cloudwatch/logMetricFilter:LogMetricFilter")
+    .map(({ inputs }) => inputs as unknown as Filter);
   return all.filter(({ metricTransformation: { namespace, name } }) => namespace === "Waybill" && name === metric);
 }
 
 export const alarmPromises: readonly Promised[] = [
-  promise("these alarms there are, and no other", (graph) => {
+  inProduction("these alarms there are, and no other", (graph) => {
     const names = graph.all("aws:cloudwatch/metricAlarm:MetricAlarm").map(({ name }) => name);
-    expect(names.sort()).toEqual(Object.keys(ALARMS).map((name) => `Alarm${name}`).sort());
+    expect(names.sort()).toEqual(
+      Object.keys(ALARMS)
+        .map((name) => `Alarm${name}`)
+        .sort(),
+    );
   }),
   ...Object.entries(ALARMS).map(([name, line]) =>
-    promise(`the alarm ${name} goes off when it should`, (graph) => {
+    inProduction(`the alarm ${name} goes off when it should`, (graph) => {
       const api = String(stageApi(graph));
-      expect(alarm(graph, name).replace(api, "API").replace(/(BellDead)\S*/, "$1")).toBe(line);
+      expect(
+        alarm(graph, name)
+          .replace(api, "API")
+          .replace(/(BellDead)\S*/, "$1"),
+      ).toBe(line);
     }),
   ),
-  promise("every alarm tells the operator, when it goes off and when it is over", (graph) => {
+  inProduction("every alarm tells the operator, when it goes off and when it is over", (graph) => {
     for (const { inputs } of graph.all("aws:cloudwatch/metricAlarm:MetricAlarm")) {
       expect([inputs.alarmActions, inputs.okActions]).toEqual([[TOPIC], [TOPIC]]);
       expect(inputs.alarmDescription).toMatch(/\. docs\/operate\.md says what to do\.$/);
       expect(inputs.actionsEnabled ?? true).toBe(true);
     }
   }),
-  promise("what the API turns away and what functions want a person for is counted from their logs", (graph) => {
+  inProduction("what the API turns away and what functions want a person for is counted from their logs", (graph) => {
     const [turnedAway, ...more] = filters(graph, "ApiThrottles");
     expect(more).toEqual([]);
     expect(turnedAway).toMatchObject({
@@ -86,27 +98,31 @@ export const alarmPromises: readonly Promised[] = [
     const groups = NAMES.map((name) => graph.one("aws:cloudwatch/logGroup:LogGroup", `Logs-${name}`).inputs.name);
     expect(new Set(conditions.map(({ logGroupName }) => logGroupName))).toEqual(new Set(groups));
   }),
-  promise("only alarms and budgets of this account speak through the topic, and the operator gets it by e-mail", (graph) => {
-    const { policy, arn } = graph.one("aws:sns/topicPolicy:TopicPolicy").inputs;
-    expect(arn).toBe(TOPIC);
-    const { Statement } = JSON.parse(String(policy)) as { Statement: unknown[] };
-    expect(Statement).toEqual([
-      {
-        Effect: "Allow",
-        Principal: { Service: ["cloudwatch.amazonaws.com", "budgets.amazonaws.com"] },
-        Action: "sns:Publish",
-        Resource: TOPIC,
-        Condition: { StringEquals: { "aws:SourceAccount": "123456789012" } },
-      },
-    ]);
-    expect(graph.one("aws:sns/topicSubscription:TopicSubscription").inputs).toMatchObject({
-      topic: TOPIC,
-      protocol: "email",
-      endpoint: "operator@example.org",
-    });
-  }),
-  promise("a budget warns at four fifths of 50 dollars a month, and before the month passes them", (graph) => {
-    const { budgetType, timeUnit, limitAmount, limitUnit, notifications } = graph.one("aws:budgets/budget:Budget").inputs;
+  inProduction(
+    "only alarms and budgets of this account speak through the topic, and the operator gets it by e-mail",
+    (graph) => {
+      const { policy, arn } = graph.one("aws:sns/topicPolicy:TopicPolicy").inputs;
+      expect(arn).toBe(TOPIC);
+      const { Statement } = JSON.parse(String(policy)) as { Statement: unknown[] };
+      expect(Statement).toEqual([
+        {
+          Effect: "Allow",
+          Principal: { Service: ["cloudwatch.amazonaws.com", "budgets.amazonaws.com"] },
+          Action: "sns:Publish",
+          Resource: TOPIC,
+          Condition: { StringEquals: { "aws:SourceAccount": "123456789012" } },
+        },
+      ]);
+      expect(graph.one("aws:sns/topicSubscription:TopicSubscription").inputs).toMatchObject({
+        topic: TOPIC,
+        protocol: "email",
+        endpoint: "operator@example.org",
+      });
+    },
+  ),
+  inProduction("a budget warns at four fifths of 50 dollars a month, and before the month passes them", (graph) => {
+    const { budgetType, timeUnit, limitAmount, limitUnit, notifications } =
+      graph.one("aws:budgets/budget:Budget").inputs;
     expect([budgetType, timeUnit, limitAmount, limitUnit]).toEqual(["COST", "MONTHLY", "50", "USD"]);
     const notice = { thresholdType: "PERCENTAGE", comparisonOperator: "GREATER_THAN", subscriberSnsTopicArns: [TOPIC] };
     expect(notifications).toEqual([
@@ -114,17 +130,17 @@ export const alarmPromises: readonly Promised[] = [
       { ...notice, notificationType: "FORECASTED", threshold: 100 },
     ]);
   }),
-  promise("the budget is what is configured; where gas is free no balance is watched", (graph) => {
+  inFull("the budget is what is configured; where gas is free no balance is watched", (graph) => {
     expect(graph.input("aws:budgets/budget:Budget", undefined, "limitAmount")).toBe("12.5");
     const names = graph.all("aws:cloudwatch/metricAlarm:MetricAlarm").map(({ name }) => name);
     expect(names).not.toContain("AlarmRelayerBalance");
     expect(names).toHaveLength(Object.keys(ALARMS).length - 1);
-  }, "full"),
-  promise("without an address nobody is written to, and the alarms are there all the same", (graph) => {
+  }),
+  inDev("without an address nobody is written to, and the alarms are there all the same", (graph) => {
     expect(graph.all("aws:sns/topicSubscription:TopicSubscription")).toEqual([]);
     expect(graph.all("aws:cloudwatch/metricAlarm:MetricAlarm")).toHaveLength(Object.keys(ALARMS).length);
     expect(alarm(graph, "OutboxOld")).toContain("Waybill-alice/OutboxOldestAge");
-  }, "dev"),
+  }),
 ];
 
 function stageApi(graph: Graph): unknown {

@@ -1,7 +1,7 @@
 import { expect } from "vitest";
-import { capitalized, type Graph } from "../graph.ts";
 import type { JsonObject } from "../evaluate/order.ts";
-import { type Promised, promise } from "./promise.ts";
+import { capitalized, type Graph } from "../graph.ts";
+import { inDev, inFull, inProduction, type Promised } from "./promise.ts";
 
 /** Which function answers a route, by what the route is about. */
 export function serverOf(routeKey: string): "uploads" | "downloads" | "tasks" {
@@ -49,14 +49,17 @@ function stageOf(graph: Graph): JsonObject {
 }
 
 export const apiPromises: readonly Promised[] = [
-  promise("the API has these routes and no other, each with the function that may do what it does", (graph) => {
+  inProduction("the API has these routes and no other, each with the function that may do what it does", (graph) => {
     expect(serversIn(graph)).toEqual(Object.fromEntries(ROUTES.map((key) => [key, serverOf(key)])));
   }),
-  promise("a route's resource is named by its operation, so that a deployment after a change keeps the others", (graph) => {
-    const names = graph.all("aws:apigatewayv2/route:Route").map(({ name }) => name);
-    for (const name of names) expect(name).toMatch(/^Route-[a-zA-Z]+$/);
-  }),
-  promise("functions are called in payload format 2.0, by this API and nobody else", (graph) => {
+  inProduction(
+    "a route's resource is named by its operation, so that a deployment after a change keeps the others",
+    (graph) => {
+      const names = graph.all("aws:apigatewayv2/route:Route").map(({ name }) => name);
+      for (const name of names) expect(name).toMatch(/^Route-[a-zA-Z]+$/);
+    },
+  ),
+  inProduction("functions are called in payload format 2.0, by this API and nobody else", (graph) => {
     for (const { inputs } of graph.all("aws:apigatewayv2/integration:Integration"))
       expect(inputs).toMatchObject({ integrationType: "AWS_PROXY", payloadFormatVersion: "2.0" });
     const permissions = graph.all("aws:lambda/permission:Permission").map(({ inputs }) => inputs);
@@ -66,13 +69,13 @@ export const apiPromises: readonly Promised[] = [
       expect(permission.sourceArn).toMatch(/^arn:aws:execute-api:eu-central-1:123456789012:\w+\/\*$/);
     }
   }),
-  promise("the API takes a hundred requests in a second, and two hundred at once", (graph) => {
+  inProduction("the API takes a hundred requests in a second, and two hundred at once", (graph) => {
     expect(stageOf(graph).defaultRouteSettings).toEqual({ throttlingRateLimit: 100, throttlingBurstLimit: 200 });
   }),
-  promise("the API's rate is what is configured", (graph) => {
+  inFull("the API's rate is what is configured", (graph) => {
     expect(stageOf(graph).defaultRouteSettings).toEqual({ throttlingRateLimit: 5, throttlingBurstLimit: 6 });
-  }, "full"),
-  promise("every request leaves a line of JSON, without its query, headers or anything signed", (graph) => {
+  }),
+  inProduction("every request leaves a line of JSON, without its query, headers or anything signed", (graph) => {
     const { destinationArn, format } = stageOf(graph).accessLogSettings as { destinationArn: string; format: string };
     const logs = graph.one("aws:cloudwatch/logGroup:LogGroup", "ApiAccessLog").inputs;
     expect(destinationArn).toContain(String(logs.name));
@@ -82,25 +85,31 @@ export const apiPromises: readonly Promised[] = [
     expect(line.status).toBe(200);
     expect(line.route).toBe("$context.routeKey");
   }),
-  promise("pages of exactly the configured origins may call the API, with the headers of a signed request", (graph) => {
-    expect(graph.input("aws:apigatewayv2/api:Api", undefined, "corsConfiguration")).toEqual({
-      allowOrigins: ["https://console.example.org", "https://lab.example.org"],
-      allowMethods: ["GET", "POST", "PUT", "DELETE"],
-      allowHeaders: ["content-type", "content-digest", "signature", "signature-input", "x-request-id"],
-      exposeHeaders: ["retry-after", "x-request-id"],
-      maxAge: 86_400,
-    });
-  }),
-  promise("without configured origins no page may call the API", (graph) => {
+  inProduction(
+    "pages of exactly the configured origins may call the API, with the headers of a signed request",
+    (graph) => {
+      expect(graph.input("aws:apigatewayv2/api:Api", undefined, "corsConfiguration")).toEqual({
+        allowOrigins: ["https://console.example.org", "https://lab.example.org"],
+        allowMethods: ["GET", "POST", "PUT", "DELETE"],
+        allowHeaders: ["content-type", "content-digest", "signature", "signature-input", "x-request-id"],
+        exposeHeaders: ["retry-after", "x-request-id"],
+        maxAge: 86_400,
+      });
+    },
+  ),
+  inDev("without configured origins no page may call the API", (graph) => {
     expect(graph.input("aws:apigatewayv2/api:Api", undefined, "corsConfiguration") ?? {}).toEqual({});
-  }, "dev"),
-  promise("without a domain there is no certificate and no record, and API Gateway's own name is open", (graph) => {
-    expect(graph.all("aws:apigatewayv2/domainName:DomainName")).toEqual([]);
-    expect(graph.all("aws:acm/certificate:Certificate")).toEqual([]);
-    expect(graph.input("aws:apigatewayv2/api:Api", undefined, "disableExecuteApiEndpoint")).toBe(false);
-    expect(graph.outputs.api).toBe("https://api.invalid");
   }),
-  promise("with a domain the API has that name, over TLS 1.2, and no other", (graph) => {
+  inProduction(
+    "without a domain there is no certificate and no record, and API Gateway's own name is open",
+    (graph) => {
+      expect(graph.all("aws:apigatewayv2/domainName:DomainName")).toEqual([]);
+      expect(graph.all("aws:acm/certificate:Certificate")).toEqual([]);
+      expect(graph.input("aws:apigatewayv2/api:Api", undefined, "disableExecuteApiEndpoint")).toBe(false);
+      expect(graph.outputs.api).toBe("https://api.invalid");
+    },
+  ),
+  inFull("with a domain the API has that name, over TLS 1.2, and no other", (graph) => {
     expect(graph.one("aws:apigatewayv2/domainName:DomainName").inputs).toMatchObject({
       domainName: "api.example.org",
       domainNameConfiguration: { securityPolicy: "TLS_1_2", endpointType: "REGIONAL" },
@@ -108,7 +117,7 @@ export const apiPromises: readonly Promised[] = [
     expect(graph.one("aws:apigatewayv2/apiMapping:ApiMapping").inputs).toMatchObject({ stage: "$default" });
     expect(graph.input("aws:apigatewayv2/api:Api", undefined, "disableExecuteApiEndpoint")).toBe(true);
     expect(graph.outputs.api).toBe("https://api.example.org");
-  }, "full"),
+  }),
 ];
 
 const LOGGED = [

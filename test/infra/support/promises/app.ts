@@ -1,20 +1,25 @@
 import { expect } from "vitest";
-import { type Promised, promise } from "./promise.ts";
+import { inDev, inProduction, type Promised } from "./promise.ts";
 
 export const appPromises: readonly Promised[] = [
-  promise("the config can be evaluated", (graph) => expect(graph.errors).toEqual([])),
-  promise("production is protected: `sst remove` is refused, and what holds data stays", (graph) => {
+  inProduction("the config can be evaluated", (graph) => expect(graph.errors).toEqual([])),
+  inProduction("production is protected: `sst remove` is refused, and what holds data stays", (graph) => {
     expect(graph.app).toMatchObject({ name: "waybill", home: "aws", protect: true, removal: "retain" });
   }),
-  promise("any other stage can be removed without a trace", (graph) => {
+  inDev("any other stage can be removed without a trace", (graph) => {
     expect(graph.app).toMatchObject({ protect: false, removal: "remove" });
     expect(graph.resources.filter((resource) => resource.protect || resource.retainOnDelete)).toEqual([]);
-  }, "dev"),
-  promise("everything carries the names of its app and stage, and SST's version is the one that was tried", (graph) => {
-    expect(graph.app.providers).toMatchObject({ aws: { defaultTags: { tags: { app: "waybill", stage: "production" } } } });
-    expect(graph.app.version).toBe("~4.17");
   }),
-  promise("the operator is told what members and sponsors need", (graph) => {
+  inProduction(
+    "everything carries the names of its app and stage, and SST's version is the one that was tried",
+    (graph) => {
+      expect(graph.app.providers).toMatchObject({
+        aws: { defaultTags: { tags: { app: "waybill", stage: "production" } } },
+      });
+      expect(graph.app.version).toBe("~4.17");
+    },
+  ),
+  inProduction("the operator is told what members and sponsors need", (graph) => {
     const { deployment, relayerKey } = graph.outputs;
     expect(JSON.parse(String(deployment))).toEqual({
       api: "https://api.invalid",

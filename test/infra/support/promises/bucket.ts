@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import type { Graph } from "../graph.ts";
 import { decide, type Request } from "../policy.ts";
-import { type Promised, promise } from "./promise.ts";
+import { inDev, inProduction, type Promised } from "./promise.ts";
 
 const PREFIXES = ["payload", "transfer", "notice", "outbox", "settled", "relay", "nonce", "refused", "progress", "new"];
 /** A request as S3 shows it to policies: over TLS, signed just now. */
@@ -43,7 +43,7 @@ interface Rule {
 }
 
 export const bucketPromises: readonly Promised[] = [
-  promise("public access to the bucket is blocked, by lists and by policies", (graph) => {
+  inProduction("public access to the bucket is blocked, by lists and by policies", (graph) => {
     expect(graph.one("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock").inputs).toMatchObject({
       blockPublicAcls: true,
       blockPublicPolicy: true,
@@ -52,26 +52,26 @@ export const bucketPromises: readonly Promised[] = [
     });
     for (const { Effect } of graph.bucketPolicy) expect(Effect).toBe("Deny");
   }),
-  promise("nobody uses the bucket without TLS", (graph) => {
+  inProduction("nobody uses the bucket without TLS", (graph) => {
     for (const action of ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"])
       expect(asked(graph, { action, key: "outbox/x", context: { "aws:SecureTransport": "false" } })).toBe("denied");
     const context = { "aws:SecureTransport": "false" };
     expect(asked(graph, { action: "s3:ListBucket", key: "", context })).toBe("denied");
     expect(asked(graph, { action: "s3:GetObject", key: "payload/x" })).toBe("allowed");
   }),
-  promise("every object is encrypted", (graph) => {
+  inProduction("every object is encrypted", (graph) => {
     const { rules, bucket } = graph.one(
       "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
     ).inputs;
     expect(rules).toEqual([{ applyServerSideEncryptionByDefault: { sseAlgorithm: "AES256" } }]);
     expect(bucket).toBe(bucketOf(graph));
   }),
-  promise("the bucket's owner owns every object", (graph) => {
+  inProduction("the bucket's owner owns every object", (graph) => {
     const { rule, bucket } = graph.one("aws:s3/bucketOwnershipControls:BucketOwnershipControls").inputs;
     expect(rule).toEqual({ objectOwnership: "BucketOwnerEnforced" });
     expect(bucket).toBe(bucketOf(graph));
   }),
-  promise("a signature of more than 15 minutes opens nothing", (graph) => {
+  inProduction("a signature of more than 15 minutes opens nothing", (graph) => {
     const at = (age: number) =>
       asked(graph, { action: "s3:GetObject", key: "payload/x", context: { "s3:signatureAge": String(age) } });
     expect([at(899_999), at(900_000), at(900_001)]).toEqual(["allowed", "allowed", "denied"]);
@@ -79,26 +79,29 @@ export const bucketPromises: readonly Promised[] = [
     expect(asked(graph, { action: "s3:PutObject", key: "payload/x", context })).toBe("denied");
     expect(asked(graph, { action: "s3:ListBucket", key: "", context })).toBe("denied");
   }),
-  promise("only outbox, progress and refused take a write that does not say what it expects to be there", (graph) => {
-    expect(openTo(graph, BLIND)).toEqual(["outbox", "refused", "progress"]);
-  }),
-  promise("what is written once takes only if-none-match; a transfer's record takes if-match, too", (graph) => {
+  inProduction(
+    "only outbox, progress and refused take a write that does not say what it expects to be there",
+    (graph) => {
+      expect(openTo(graph, BLIND)).toEqual(["outbox", "refused", "progress"]);
+    },
+  ),
+  inProduction("what is written once takes only if-none-match; a transfer's record takes if-match, too", (graph) => {
     expect(openTo(graph, IF_NONE_MATCH)).toEqual(PREFIXES);
     expect(openTo(graph, IF_MATCH)).toEqual(["transfer", "outbox", "refused", "progress", "new"]);
   }),
-  promise("beginning an upload and putting its parts, which can't carry conditions, are let through", (graph) => {
+  inProduction("beginning an upload and putting its parts, which can't carry conditions, are let through", (graph) => {
     for (const prefix of PREFIXES) {
       const context = { "s3:ObjectCreationOperation": "false" };
       expect(asked(graph, { action: "s3:PutObject", key: `${prefix}/x`, context })).toBe("allowed");
     }
   }),
-  promise("reading, listing and deleting are left to each role's rights", (graph) => {
+  inProduction("reading, listing and deleting are left to each role's rights", (graph) => {
     for (const prefix of PREFIXES)
       for (const action of ["s3:GetObject", "s3:DeleteObject", "s3:AbortMultipartUpload"])
         expect(asked(graph, { action, key: `${prefix}/x` })).toBe("allowed");
     expect(asked(graph, { action: "s3:ListBucket", key: "" })).toBe("allowed");
   }),
-  promise("lifecycles are backstops for payloads and short-lived things, and touch no book", (graph) => {
+  inProduction("lifecycles are backstops for payloads and short-lived things, and touch no book", (graph) => {
     const rules = graph.input(
       "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration",
       undefined,
@@ -118,7 +121,7 @@ export const bucketPromises: readonly Promised[] = [
     ]);
     expect(rules).toHaveLength(ends.length + aborts.length);
   }),
-  promise("pages of exactly the configured origins may put parts and fetch ranges", (graph) => {
+  inProduction("pages of exactly the configured origins may put parts and fetch ranges", (graph) => {
     const rules = graph.input("aws:s3/bucketCorsConfiguration:BucketCorsConfiguration", undefined, "corsRules");
     expect(rules).toEqual([
       {
@@ -131,15 +134,15 @@ export const bucketPromises: readonly Promised[] = [
     ]);
     expect(JSON.stringify(rules)).not.toContain("*");
   }),
-  promise("without configured origins no page may use the bucket", (graph) => {
+  inDev("without configured origins no page may use the bucket", (graph) => {
     expect(graph.all("aws:s3/bucketCorsConfiguration:BucketCorsConfiguration")).toEqual([]);
-  }, "dev"),
-  promise("production's bucket outlives its stage, and nobody can delete it by a slip", (graph) => {
+  }),
+  inProduction("production's bucket outlives its stage, and nobody can delete it by a slip", (graph) => {
     const { inputs, protect, retainOnDelete } = graph.one("aws:s3/bucket:Bucket");
     expect([inputs.forceDestroy, protect, retainOnDelete]).toEqual([false, true, true]);
   }),
-  promise("another stage's bucket goes with it", (graph) => {
+  inDev("another stage's bucket goes with it", (graph) => {
     const { inputs, protect, retainOnDelete } = graph.one("aws:s3/bucket:Bucket");
     expect([inputs.forceDestroy, protect, retainOnDelete]).toEqual([true, false, false]);
-  }, "dev"),
+  }),
 ];

@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import { capitalized, type Graph, REGION, RPC, settings } from "../graph.ts";
 import type { Statement } from "../policy.ts";
-import { type Promised, promise } from "./promise.ts";
+import { inDev, inFull, inProduction, type Promised } from "./promise.ts";
 
 export const NAMES = ["uploads", "downloads", "tasks", "publisher", "sweeper"] as const;
 export type Name = (typeof NAMES)[number];
@@ -99,7 +99,7 @@ const SHARED = {
 };
 
 export const functionPromises: readonly Promised[] = [
-  promise("there are five functions, on Node 24 and arm64, in no VPC and with no URL of their own", (graph) => {
+  inProduction("there are five functions, on Node 24 and arm64, in no VPC and with no URL of their own", (graph) => {
     const names = graph.all("aws:lambda/function:Function").map(({ name }) => name);
     expect(names.sort()).toEqual(NAMES.map((name) => `${capitalized(name)}Function`).sort());
     for (const name of NAMES) {
@@ -109,24 +109,27 @@ export const functionPromises: readonly Promised[] = [
     }
     expect(graph.all("aws:lambda/functionUrl:FunctionUrl")).toEqual([]);
   }),
-  promise("each function has memory and time for what it does, and those behind the API end before it gives up", (graph) => {
-    const sizes = Object.fromEntries(
-      NAMES.map((name) => [name, [graph.lambda(name).memorySize, graph.lambda(name).timeout]]),
-    );
-    expect(sizes).toEqual({
-      uploads: [512, 29],
-      downloads: [512, 29],
-      tasks: [512, 29],
-      publisher: [1024, 120],
-      sweeper: [512, 600],
-    });
-  }),
+  inProduction(
+    "each function has memory and time for what it does, and those behind the API end before it gives up",
+    (graph) => {
+      const sizes = Object.fromEntries(
+        NAMES.map((name) => [name, [graph.lambda(name).memorySize, graph.lambda(name).timeout]]),
+      );
+      expect(sizes).toEqual({
+        uploads: [512, 29],
+        downloads: [512, 29],
+        tasks: [512, 29],
+        publisher: [1024, 120],
+        sweeper: [512, 600],
+      });
+    },
+  ),
   ...NAMES.map((name) =>
-    promise(`${name} has exactly its rights`, (graph) => {
+    inProduction(`${name} has exactly its rights`, (graph) => {
       expect(rightsIn(graph, name)).toEqual(RIGHTS[name]);
     }),
   ),
-  promise("no right names every action or every resource", (graph) => {
+  inProduction("no right names every action or every resource", (graph) => {
     const documents = graph
       .all("aws:iam/role:Role")
       .flatMap(({ inputs }) => (inputs.inlinePolicies ?? []) as { policy: string }[]);
@@ -134,22 +137,25 @@ export const functionPromises: readonly Promised[] = [
     for (const { policy } of documents)
       for (const { Action, Resource } of JSON.parse(policy).Statement as { Action: string[]; Resource: string[] }[]) {
         expect([Action].flat().filter((action) => action.includes("*"))).toEqual([]);
-        expect([Resource].flat().filter((resource) => /^(\*|arn:aws:s3:::[^/]*\/?\*)$/.test(resource))).toEqual([]);
+        expect([Resource].flat().filter((resource) => /^\*|^arn:aws:s3:::[^/]*\/?\*/.test(resource))).toEqual([]);
       }
   }),
-  promise("each role is one function's alone: only Lambda takes it, and it has no policy from elsewhere", (graph) => {
-    const roles = NAMES.map((name) => graph.one("aws:iam/role:Role", `${capitalized(name)}Role`).inputs);
-    for (const { assumeRolePolicy, managedPolicyArns } of roles) {
-      const document = typeof assumeRolePolicy === "string" ? JSON.parse(assumeRolePolicy) : assumeRolePolicy;
-      const principals = document.Statement.map(({ Principal }: { Principal: unknown }) => Principal);
-      expect(principals).toHaveLength(1);
-      expect(JSON.stringify(principals)).toMatch(/^\[\{"Service":\[?"lambda\.amazonaws\.com"\]?\}\]$/);
-      expect(managedPolicyArns ?? []).toEqual([]);
-    }
-    expect(new Set(NAMES.map((name) => graph.lambda(name).role)).size).toBe(NAMES.length);
-    expect(graph.all("aws:iam/rolePolicyAttachment:RolePolicyAttachment")).toEqual([]);
-  }),
-  promise("each function writes its own log, as JSON, and no other", (graph) => {
+  inProduction(
+    "each role is one function's alone: only Lambda takes it, and it has no policy from elsewhere",
+    (graph) => {
+      const roles = NAMES.map((name) => graph.one("aws:iam/role:Role", `${capitalized(name)}Role`).inputs);
+      for (const { assumeRolePolicy, managedPolicyArns } of roles) {
+        const document = typeof assumeRolePolicy === "string" ? JSON.parse(assumeRolePolicy) : assumeRolePolicy;
+        const principals = document.Statement.map(({ Principal }: { Principal: unknown }) => Principal);
+        expect(principals).toHaveLength(1);
+        expect(JSON.stringify(principals)).toMatch(/^\[\{"Service":\[?"lambda\.amazonaws\.com"\]?\}\]$/);
+        expect(managedPolicyArns ?? []).toEqual([]);
+      }
+      expect(new Set(NAMES.map((name) => graph.lambda(name).role)).size).toBe(NAMES.length);
+      expect(graph.all("aws:iam/rolePolicyAttachment:RolePolicyAttachment")).toEqual([]);
+    },
+  ),
+  inProduction("each function writes its own log, as JSON, and no other", (graph) => {
     for (const name of NAMES) {
       const logs = graph.one("aws:cloudwatch/logGroup:LogGroup", `Logs-${name}`).inputs;
       expect(graph.lambda(name).loggingConfig).toEqual({ logFormat: "JSON", logGroup: logs.name });
@@ -164,26 +170,27 @@ export const functionPromises: readonly Promised[] = [
       ]);
     }
   }),
-  promise("logs are kept for thirty days, and none for ever", (graph) => {
+  inProduction("logs are kept for thirty days, and none for ever", (graph) => {
     const groups = graph.all("aws:cloudwatch/logGroup:LogGroup");
     expect(groups).toHaveLength(NAMES.length + 1);
     for (const { inputs } of groups) expect(inputs.retentionInDays).toBe(30);
   }),
-  promise("logs are kept as long as is configured", (graph) => {
+  inFull("logs are kept as long as is configured", (graph) => {
     for (const { inputs } of graph.all("aws:cloudwatch/logGroup:LogGroup")) expect(inputs.retentionInDays).toBe(90);
-  }, "full"),
-  promise("the functions are told all that they read, and no function more than its own", (graph) => {
+  }),
+  inProduction("the functions are told all that they read, and no function more than its own", (graph) => {
     const api = graph.outputs.api;
     for (const name of NAMES) {
       const told = Object.entries(graph.environmentOf(name)).filter(([key]) => key.startsWith("WAYBILL_"));
-      const { WAYBILL_QUEUE_URL, WAYBILL_RELAYER_KMS_KEY, WAYBILL_MAX_FEE_PER_GAS, ...shared } = Object.fromEntries(told);
+      const { WAYBILL_QUEUE_URL, WAYBILL_RELAYER_KMS_KEY, WAYBILL_MAX_FEE_PER_GAS, ...shared } =
+        Object.fromEntries(told);
       expect(shared).toEqual({ ...SHARED, WAYBILL_API_ORIGIN: api, WAYBILL_BUCKET: bucketName(graph) });
       expect([name, WAYBILL_QUEUE_URL !== undefined]).toEqual([name, name === "uploads" || name === "tasks"]);
       expect([name, WAYBILL_RELAYER_KMS_KEY !== undefined]).toEqual([name, name === "publisher"]);
       expect([name, WAYBILL_MAX_FEE_PER_GAS]).toEqual([name, name === "publisher" ? "2000000000" : undefined]);
     }
   }),
-  promise("caps, retention and fees come from the stage's settings", (graph) => {
+  inFull("caps, retention and fees come from the stage's settings", (graph) => {
     for (const name of NAMES)
       expect(graph.environmentOf(name)).toMatchObject({
         WAYBILL_API_ORIGIN: "https://api.example.org",
@@ -195,25 +202,29 @@ export const functionPromises: readonly Promised[] = [
         WAYBILL_MAX_STATEMENTS: "9",
       });
     expect(graph.environmentOf("publisher")).toMatchObject({ WAYBILL_MAX_FEE_PER_GAS: "0", WAYBILL_FEES: "legacy" });
-  }, "full"),
-  promise("the nodes' URLs are secret wherever they are, and are nowhere but in the functions' environment", (graph) => {
-    const holders = graph.resources.filter(({ inputs }) => JSON.stringify(inputs).includes("KEY-OF-THE-NODE"));
-    expect(holders.map(({ name }) => name).sort()).toEqual(NAMES.map((name) => `${capitalized(name)}Function`).sort());
-    for (const { secrets } of holders)
-      expect(secrets.some((path) => path.startsWith("environment"))).toBe(true);
-    expect(JSON.stringify(graph.outputs)).not.toContain("KEY-OF-THE-NODE");
   }),
-  promise("the metrics of two stages in one account are told apart", (graph) => {
+  inProduction(
+    "the nodes' URLs are secret wherever they are, and are nowhere but in the functions' environment",
+    (graph) => {
+      const holders = graph.resources.filter(({ inputs }) => JSON.stringify(inputs).includes("KEY-OF-THE-NODE"));
+      expect(holders.map(({ name }) => name).sort()).toEqual(
+        NAMES.map((name) => `${capitalized(name)}Function`).sort(),
+      );
+      for (const { secrets } of holders) expect(secrets.some((path) => path.startsWith("environment"))).toBe(true);
+      expect(JSON.stringify(graph.outputs)).not.toContain("KEY-OF-THE-NODE");
+    },
+  ),
+  inDev("the metrics of two stages in one account are told apart", (graph) => {
     for (const name of NAMES) expect(graph.environmentOf(name).POWERTOOLS_METRICS_NAMESPACE).toBe("Waybill-alice");
-  }, "dev"),
-  promise("no concurrency is reserved unless it is asked for: a young account has little", (graph) => {
+  }),
+  inProduction("no concurrency is reserved unless it is asked for: a young account has little", (graph) => {
     for (const name of NAMES) expect(graph.lambda(name).reservedConcurrentExecutions ?? null).toBeNull();
   }),
-  promise("concurrency is reserved for the publisher alone", (graph) => {
+  inFull("concurrency is reserved for the publisher alone", (graph) => {
     const reserved = NAMES.map((name) => graph.lambda(name).reservedConcurrentExecutions ?? null);
     expect(reserved).toEqual([null, null, null, 1, null]);
-  }, "full"),
-  promise("nothing is there that costs money by the hour, or that nobody expects", (graph) => {
+  }),
+  inProduction("nothing is there that costs money by the hour, or that nobody expects", (graph) => {
     const ours = new Set(graph.resources.map(({ type }) => type).filter((type) => type.startsWith("aws:")));
     expect([...ours].sort()).toEqual(EXPECTED_TYPES);
   }),

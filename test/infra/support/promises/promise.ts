@@ -1,4 +1,4 @@
-import { type Graph, type Wanted } from "../graph.ts";
+import type { Graph, Wanted } from "../graph.ts";
 
 /** The deployments that are looked at. */
 export const scenes = {
@@ -36,6 +36,11 @@ export interface Promised {
   readonly holds: (graph: Graph) => void;
 }
 
-export function promise(says: string, holds: (graph: Graph) => void, scene: Scene = "production"): Promised {
-  return { says, scene, holds };
-}
+type Promising = (says: string, holds: (graph: Graph) => void) => Promised;
+const of =
+  (scene: Scene): Promising =>
+  (says, holds) => ({ says, scene, holds });
+
+export const inProduction: Promising = of("production");
+export const inDev: Promising = of("dev");
+export const inFull: Promising = of("full");

@@ -1,8 +1,8 @@
 import { expect } from "vitest";
-import { capitalized, type Graph } from "../graph.ts";
 import type { JsonObject } from "../evaluate/order.ts";
+import { capitalized, type Graph } from "../graph.ts";
 import { decide, statementsOf } from "../policy.ts";
-import { type Promised, promise } from "./promise.ts";
+import { inDev, inFull, inProduction, type Promised } from "./promise.ts";
 
 const DAY_S = 86_400;
 const bell = (graph: Graph): JsonObject => graph.one("aws:sqs/queue:Queue", "BellQueue").inputs;
@@ -25,12 +25,12 @@ function clock(graph: Graph, name: string): JsonObject {
 }
 
 export const queuePromises: readonly Promised[] = [
-  promise("the door bell and where its lost rings go are first-in-first-out queues, encrypted", (graph) => {
+  inProduction("the door bell and where its lost rings go are first-in-first-out queues, encrypted", (graph) => {
     expect(graph.all("aws:sqs/queue:Queue")).toHaveLength(2);
     for (const queue of [bell(graph), dead(graph)])
       expect(queue).toMatchObject({ fifoQueue: true, contentBasedDeduplication: false, sqsManagedSseEnabled: true });
   }),
-  promise("a ring that nobody takes five times is kept for two weeks, and does not expire before", (graph) => {
+  inProduction("a ring that nobody takes five times is kept for two weeks, and does not expire before", (graph) => {
     const { deadLetterTargetArn, maxReceiveCount } = redrive(graph);
     expect(deadLetterTargetArn).toContain("BellDead");
     expect(maxReceiveCount).toBe(5);
@@ -38,11 +38,11 @@ export const queuePromises: readonly Promised[] = [
     const retention = Number(bell(graph).messageRetentionSeconds);
     expect(retention).toBeGreaterThan(2 * maxReceiveCount * Number(bell(graph).visibilityTimeoutSeconds));
   }),
-  promise("a ring is out of sight for six times as long as the publisher may take", (graph) => {
+  inProduction("a ring is out of sight for six times as long as the publisher may take", (graph) => {
     const timeout = Number(graph.lambda("publisher").timeout);
     expect(bell(graph).visibilityTimeoutSeconds).toBe(6 * timeout);
   }),
-  promise("rings wake the publisher, ten at a time, and at least two of it as Lambda demands", (graph) => {
+  inProduction("rings wake the publisher, ten at a time, and at least two of it as Lambda demands", (graph) => {
     const { inputs } = graph.one("aws:lambda/eventSourceMapping:EventSourceMapping");
     expect(inputs).toMatchObject({ batchSize: 10, scalingConfig: { maximumConcurrency: 2 } });
     expect(inputs.functionName).toContain(`:function:${capitalized("publisher")}`);
@@ -50,7 +50,7 @@ export const queuePromises: readonly Promised[] = [
     const [queueUrl] = [graph.environmentOf("uploads").WAYBILL_QUEUE_URL!];
     expect(queueUrl.split("/").at(-1)).toBe(String(inputs.eventSourceArn).split(":").at(-1));
   }),
-  promise("the clock wakes the publisher every minute, whatever rings", (graph) => {
+  inProduction("the clock wakes the publisher every minute, whatever rings", (graph) => {
     expect(clock(graph, "PublisherClock")).toEqual({
       scheduleExpression: "rate(1 minute)",
       state: "ENABLED",
@@ -58,7 +58,7 @@ export const queuePromises: readonly Promised[] = [
       retries: 0,
     });
   }),
-  promise("the clock wakes the sweeper every hour", (graph) => {
+  inProduction("the clock wakes the sweeper every hour", (graph) => {
     expect(clock(graph, "SweeperClock")).toEqual({
       scheduleExpression: "rate(1 hour)",
       state: "ENABLED",
@@ -66,7 +66,7 @@ export const queuePromises: readonly Promised[] = [
       retries: 0,
     });
   }),
-  promise("the relayer's key is a secp256k1 key for signing, which outlives production", (graph) => {
+  inProduction("the relayer's key is a secp256k1 key for signing, which outlives production", (graph) => {
     const { inputs, retainOnDelete, name } = graph.one("aws:kms/key:Key");
     expect(inputs).toMatchObject({
       customerMasterKeySpec: "ECC_SECG_P256K1",
@@ -76,15 +76,15 @@ export const queuePromises: readonly Promised[] = [
     expect([name, retainOnDelete]).toEqual(["RelayerKey1", true]);
     expect(inputs.policy ?? null).toBeNull(); // the account's administrators rule it, and each role by its rights
   }),
-  promise("another stage's key goes with it", (graph) => {
+  inDev("another stage's key goes with it", (graph) => {
     expect(graph.one("aws:kms/key:Key").retainOnDelete).toBe(false);
     expect(graph.input("aws:kms/alias:Alias", undefined, "name")).toBe("alias/waybill-alice-relayer");
-  }, "dev"),
-  promise("the key has an alias, and a further generation is another key under the same alias", (graph) => {
+  }),
+  inFull("the key has an alias, and a further generation is another key under the same alias", (graph) => {
     const key = graph.one("aws:kms/key:Key");
     expect(key.name).toBe("RelayerKey2");
     const alias = graph.one("aws:kms/alias:Alias").inputs;
     expect(alias.name).toBe("alias/waybill-production-relayer");
     expect(graph.environmentOf("publisher").WAYBILL_RELAYER_KMS_KEY).toContain(String(alias.targetKeyId));
-  }, "full"),
+  }),
 ];
