@@ -3,17 +3,11 @@ import { WaybillError } from "../lib/protocol/errors.ts";
 import { type Address, type Hex, wordHex } from "../lib/protocol/hex.ts";
 import { MAX_MEMBERS } from "../lib/protocol/limits.ts";
 import { type Outcome, outcomes, type Reason, reasonNames } from "../lib/protocol/reasons.ts";
-import {
-  type Domain,
-  itemKinds,
-  type Signed,
-  type Statement,
-  statementId,
-  taskOf,
-} from "../lib/protocol/statements.ts";
+import { type Domain, type Signed, type Statement, statementId, taskOf } from "../lib/protocol/statements.ts";
 import { address, id32, messageJson, noticeJson, type statementStateAnswer } from "../lib/protocol/wire.ts";
 import type { Bell } from "./bell.ts";
 import { eachOf } from "./crew.ts";
+import { nameOf, type Posted, readName, timeKey } from "./entry-name.ts";
 import type { Store } from "./store.ts";
 
 /** What the outbox needs of the bucket. */
@@ -31,6 +25,8 @@ export interface Entry {
   /** When it was posted, in milliseconds. */
   readonly arrival: number;
   readonly signed: Signed;
+  /** The request that posted it: 32 hex digits. */
+  readonly request?: string;
 }
 
 /** A statement whose end is known; `signed` isn't when nobody could read its entry. */
@@ -67,7 +63,13 @@ const statementJson = z.union([
   z.strictObject({ kind: z.literal("withdraw"), of: noticeJson }),
   messageJson,
 ]);
-const signedJson = z.strictObject({ statement: statementJson, author: address, signature: bytes });
+const request = z.string().check(z.regex(/^[0-9a-f]{32}$/));
+const postedJson = z.strictObject({
+  statement: statementJson,
+  author: address,
+  signature: bytes,
+  request: z.optional(request),
+});
 /** Whose statement it was; not there for an entry that nobody could read. */
 const origin = { task: z.optional(id32), author: z.optional(address) };
 const settledJson = z.union([
@@ -108,13 +110,15 @@ export class Outbox {
     this.#now = options.now ?? Date.now;
   }
 
-  /** Puts a statement on its way and answers its id. Posting it again changes nothing; what is settled stays so. */
-  async post(signed: Signed): Promise<Hex> {
+  /**
+   * Puts a statement on its way and answers its id. Posting it again changes nothing; what is settled stays so.
+   * @param request The request that posts it, 32 hex digits.
+   */
+  async post(signed: Signed, request?: string): Promise<Hex> {
     const id = statementId(signed.statement, signed.author);
     if (await this.#settlement(id)) return id;
-    // The rank keeps an Open before the Notice that was posted in the same millisecond.
-    const key = `${time(this.#now())}-${itemKinds[signed.statement.kind]}-${id}.json`;
-    await this.#store.putJson(this.#pending + key, toJson(signed));
+    const posted = { signed, ...(request !== undefined && { request }) };
+    await this.#store.putJson(this.#pending + nameOf(id, posted, this.#now()), toJson(posted));
     await this.#bell().catch(() => undefined); // the schedule looks into the outbox too
     return id;
   }
@@ -173,34 +177,36 @@ export class Outbox {
     };
     await this.#store.putJson(`${this.#settled}${id}.json`, settled, { ifNoneMatch: true });
     if (settlement.state === "refused")
-      await this.#store.putJson(`${this.#refused}${time(this.#now())}-${id}.json`, {});
+      await this.#store.putJson(`${this.#refused}${timeKey(this.#now())}-${id}.json`, {});
   }
 
   /** What was refused since the first of these entries was posted, however long ago that is. */
   async #refusedSince([first]: readonly { key: string }[]): Promise<Set<Hex>> {
     if (!first) return new Set();
     const posted = Number(first.key.slice(this.#pending.length).split("-")[0]) || 0;
-    const startAfter = `${this.#refused}${time(posted - CLOCKS_APART_MS)}`;
+    const startAfter = `${this.#refused}${timeKey(posted - CLOCKS_APART_MS)}`;
     const listed = await this.#store.list(this.#refused, { startAfter, limit: Number.POSITIVE_INFINITY });
     return new Set(listed.map(({ key }) => key.slice(-71, -5) as Hex));
   }
 
   async #entry(key: string, known: ReadonlyMap<string, Entry>, refused: ReadonlySet<Hex>): Promise<Entry | null> {
-    const name = /^([0-9]{13})-[0-9]-(0x[0-9a-f]{64})\.json$/.exec(key.slice(this.#pending.length));
+    const name = readName(key.slice(this.#pending.length));
     if (!name) return null; // not ours
-    const id = name[2] as Hex;
+    const { id, arrival, posted } = name;
     if (refused.has(id)) {
       await this.#store.delete(key);
       return null;
     }
-    return known.get(key) ?? this.#readEntry(key, id, Number(name[1]));
+    const entry = known.get(key);
+    if (entry) return entry;
+    return posted && isOf(posted, id) ? { id, key, arrival, ...posted } : this.#readEntry(key, id, arrival);
   }
 
   async #readEntry(key: string, id: Hex, arrival: number): Promise<Entry | null> {
     const found = await this.#store.getJson(key);
     if (!found) return null; // another worker was faster
-    const signed = fromJson(found.value);
-    if (signed && statementId(signed.statement, signed.author) === id) return { id, key, arrival, signed };
+    const posted = fromJson(found.value);
+    if (posted && isOf(posted, id)) return { id, key, arrival, ...posted };
     await this.settle({ id, key }, { state: "refused", reason: "MALFORMED" });
     return null;
   }
@@ -214,8 +220,9 @@ export class Outbox {
   }
 }
 
-/** So that the order of keys is the order of times. */
-const time = (ms: number): string => String(Math.max(0, ms)).padStart(13, "0");
+function isOf({ signed }: Posted, id: Hex): boolean {
+  return statementId(signed.statement, signed.author) === id;
+}
 
 function stateOf(settled: Settled | null): StatementState {
   if (settled === null) return { state: "pending" };
@@ -223,8 +230,8 @@ function stateOf(settled: Settled | null): StatementState {
   return settlement;
 }
 
-function toJson({ statement, author, signature }: Signed): unknown {
-  return { statement: statementToJson(statement), author, signature };
+function toJson({ signed: { statement, author, signature }, request }: Posted): unknown {
+  return { statement: statementToJson(statement), author, signature, request };
 }
 
 function statementToJson(statement: Statement): unknown {
@@ -233,7 +240,9 @@ function statementToJson(statement: Statement): unknown {
   return { ...statement, recipients: wordHex(statement.recipients) };
 }
 
-function fromJson(value: unknown): Signed | null {
-  const parsed = signedJson.safeParse(value);
-  return parsed.success ? (parsed.data as Signed) : null;
+function fromJson(value: unknown): Posted | null {
+  const parsed = postedJson.safeParse(value);
+  if (!parsed.success) return null;
+  const { request, ...signed } = parsed.data;
+  return { signed: signed as Signed, ...(request !== undefined && { request }) };
 }

@@ -309,3 +309,64 @@ describe("an entry that nobody could have posted", () => {
     expect((await new Outbox(store, domain).pending()).map(({ signed }) => signed)).toEqual([good]);
   });
 });
+
+describe("a receipt's entry", () => {
+  const receipt = (outcome: "VERIFIED" | "REFUSED" = "VERIFIED"): Signed =>
+    sign({ kind: "receipt", task, notice: random32(), outcome });
+  const reads = (): { over: OutboxStore; read: string[] } => {
+    const read: string[] = [];
+    const over = failing(store, (operation, key) => {
+      if (operation === "getJson") read.push(key);
+      return null;
+    });
+    return { over, read };
+  };
+
+  it("tells all in its name, so that receipts are read by the page", async () => {
+    const posted = [receipt(), receipt("REFUSED"), receipt()];
+    for (const signed of posted) await new Outbox(store, domain).post(signed);
+    const { over, read } = reads();
+    expect((await new Outbox(over, domain).pending()).map(({ signed }) => signed)).toEqual(
+      expect.arrayContaining(posted),
+    );
+    expect(read).toEqual([]);
+    for (const key of await keys()) expect(Buffer.byteLength(key)).toBeLessThan(512);
+  });
+
+  it("is read when its name tells of another statement than its id", async () => {
+    const [one, other] = [receipt(), receipt()];
+    const outbox = new Outbox(store, domain);
+    const id = await outbox.post(one);
+    await outbox.post(other);
+    const [first, second] = (await outbox.pending()) as [Entry, Entry];
+    const [mine, foreign] = first.id === id ? [first, second] : [second, first];
+    const forged = mine.key.replace(/\..*(?=\.json$)/, /\..*(?=\.json$)/.exec(foreign.key)![0]);
+    await store.putJson(forged, (await store.getJson(mine.key))!.value);
+    await store.delete([mine.key, foreign.key]);
+    expect((await new Outbox(store, domain).pending()).map(({ signed }) => signed)).toEqual([one]);
+  });
+
+  it("is read when a wallet signed it at length, or its name has lost its end", async () => {
+    const long: Signed = { ...receipt(), signature: `0x${"1b".repeat(195)}` };
+    const outbox = new Outbox(store, domain);
+    await outbox.post(long);
+    const short = receipt();
+    await outbox.post(short);
+    const named = (await keys()).find((key) => key.length > 250)!;
+    await store.putJson(named.replace(/\..*(?=\.json$)/, ""), (await store.getJson(named))!.value);
+    await store.delete(named);
+    const { over, read } = reads();
+    const found = (await new Outbox(over, domain).pending()).map(({ signed }) => signed);
+    expect(found).toEqual(expect.arrayContaining([long, short]));
+    expect(read).toHaveLength(2);
+  });
+
+  it("says which request posted it, as every entry does", async () => {
+    const request = "0123456789abcdef".repeat(2);
+    const outbox = new Outbox(store, domain);
+    for (const signed of [receipt(), message()]) await outbox.post(signed, request);
+    await outbox.post(receipt());
+    const found = (await new Outbox(store, domain).pending()).map((entry) => entry.request);
+    expect(found.toSorted()).toEqual([request, request, undefined]);
+  });
+});
