@@ -75,7 +75,8 @@ console.log(`Random statements of WAYBILL_SEED=${seed}`);
 await writeStatements(made, seed);
 provide(targets.current);
 const runs = [await forge(["test", ...modes[mode], ...given])];
-if (mode === "snapshot") appendFileSync(`${contracts}test/gas/Waybill.json`, "\n"); // as every text file here ends
+if (mode === "snapshot")
+  appendFileSync(`${contracts}test/gas/Waybill.json`, "\n"); // as every text file here ends
 else runs.push(await testParis(given));
 const counts = runs.map(countsOf);
 const total = (key) => counts.reduce((sum, count) => sum + count[key], 0);
