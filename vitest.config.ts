@@ -1,13 +1,21 @@
-import { configDefaults, defineConfig, type ViteUserConfigExport } from "vitest/config";
+import { configDefaults, defineConfig, type ViteUserConfig } from "vitest/config";
 
-const config: ViteUserConfigExport = defineConfig({
+/** What every run of tests has in common. */
+export const shared: NonNullable<ViteUserConfig["test"]> = {
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
+  // Two cores: more workers than that only make anvil and the store miss their turns.
+  maxWorkers: 2,
+  // Every log line of the run is kept and looked through for secrets: one that is found fails the run.
+  globalSetup: ["test/support/log-setup.ts"],
+  setupFiles: ["test/support/secrets.ts"],
+};
+
+const config: ViteUserConfig = defineConfig({
   test: {
+    ...shared,
     include: ["test/**/*.test.ts"],
     exclude: [...configDefaults.exclude, "test/infra/**"],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
-    // Two cores: more workers than that only make anvil and the store miss their turns.
-    maxWorkers: 2,
     reporters: process.env.CI ? ["default", "json"] : ["default"],
     outputFile: { json: "node_modules/.vitest/results.json" },
   },

@@ -1,17 +1,26 @@
-import { type Context, Hono } from "hono";
+import type { Context } from "hono";
+import { Hono } from "hono/tiny";
 import type * as z from "zod/mini";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import type { Address, Hex } from "../lib/protocol/hex.ts";
 import type { SignedRequest } from "../lib/protocol/httpsig.ts";
 import { id32, wireText } from "../lib/protocol/wire.ts";
+import { Access, type Found, notFound } from "./access.ts";
 import { authorityOf, type Claim, readClaim, verifyClaim } from "./auth.ts";
 import { readBody } from "./body.ts";
-import { type Deps, nowOf } from "./deps.ts";
+import { nowOf, type Deps as Using } from "./deps.ts";
+import { Glance } from "./glance.ts";
 import { parseJson } from "./json.ts";
+import { limitIn, overLimit } from "./limit.ts";
+import type { Facts } from "./log.ts";
+import type { Service } from "./metric-names.ts";
+import type { Metrics } from "./metrics.ts";
 import { type Nonces, noncesOf } from "./nonces.ts";
-import { problemOf } from "./problem.ts";
+import type { Objects } from "./objects.ts";
 import { checkOperator, type Standing, standingIn } from "./roles.ts";
 import { limitOf, parametersOf, type Route } from "./routes.ts";
+
+type Deps = Using<Objects>;
 
 /** A request that passed authentication, its role and the replay guard. */
 export interface Call<Body, Query> {
@@ -20,8 +29,12 @@ export interface Call<Body, Query> {
   readonly ids: Readonly<Record<string, Hex>>;
   readonly body: Body;
   readonly query: Query;
+  /** The chain, for as long as the request takes. */
+  readonly chain: Glance;
   /** The caller in the task of the path; null only where there is no task yet. */
   readonly standing: Standing | null;
+  /** 32 hex digits, by which the caller and the log name this request. */
+  readonly requestId: string;
   /** Aborted when the caller is gone. */
   readonly signal: AbortSignal;
 }
@@ -30,43 +43,79 @@ export interface Call<Body, Query> {
 export interface Reply<Answer> {
   readonly answer: Answer;
   readonly status?: number;
+  /** What the log says beside the ids of the path. */
+  readonly about?: Facts;
 }
+
+/**
+ * Asks the chain for what the handler will want of it, so that it travels in one batch with the caller's standing. What it
+ * brings is for a handler alone: there is none before the standing is known.
+ */
+export type Ahead<Body, Query> = (
+  call: Pick<Call<Body, Query>, "account" | "ids" | "body" | "query" | "chain" | "signal">,
+) => unknown;
 
 /** One app: routes of the table, bound to what serves them. */
 export class App {
   readonly hono: Hono;
+  readonly #access: Access;
   readonly #deps: Deps;
   readonly #nonces: Nonces;
 
-  constructor(deps: Deps) {
+  constructor(deps: Deps, service: Service) {
     this.#deps = deps;
+    this.#access = new Access(deps, service);
     this.#nonces = deps.nonces ?? noncesOf(deps);
     this.hono = new Hono();
-    this.hono.onError((error, c) => problemOf(c, error, nowOf(deps)));
-    this.hono.notFound((c) => problemOf(c, noRoute(), nowOf(deps)));
+    this.hono.notFound((c) => notFound(this.#access, c.req.raw));
+    this.hono.onError((error, c) => this.#access.answer(c.req.raw, null, () => Promise.reject(error)));
   }
 
-  /** Serves a route. Parse, window, recover, role on chain, nonce; only then the handler. */
+  /** Where this app counts. */
+  get metrics(): Metrics {
+    return this.#access.metrics;
+  }
+
+  /** Serves a route. */
   serve<B extends z.ZodMiniType, Q extends z.ZodMiniType, A extends z.ZodMiniType>(
     route: Route<B, Q, A>,
     handle: (call: Call<z.output<B>, z.output<Q>>) => Promise<Reply<z.output<A>>>,
+    ahead: Ahead<z.output<B>, z.output<Q>> = () => {},
   ): this {
-    this.hono.on(route.method, route.path.replaceAll(/\{(\w+)\}/g, ":$1"), async (c) => {
-      const { claim, request } = await this.#authenticate(c, limitOf(route));
-      if (route.method !== "GET" && claim.params.nonce === undefined) throw noNonce();
-      const ids = readIds(c, route.path);
-      const body = readWith(route.body, request.body) as z.output<B>;
-      const query = readQuery(route.query, c) as z.output<Q>;
-      const standing = await this.#role(route, claim.account, ids);
-      if (route.method !== "GET") await this.#claim(claim, route.statements?.(body) ?? 0);
-      const call = { account: claim.account, ids, body, query, standing, signal: c.req.raw.signal };
-      const { answer, status = route.status[0]! } = await ours(handle(call));
-      return new Response(wireText(answer), {
-        status,
-        headers: { "content-type": "application/json", "cache-control": "no-store" },
-      });
-    });
+    this.hono.on(route.method, route.path.replaceAll(/\{(\w+)\}/g, ":$1"), (c) =>
+      this.#access.answer(c.req.raw, route, (found) => this.#respond(c, route, handle, ahead, found)),
+    );
     return this;
+  }
+
+  /** Parse, window, recover, role on chain, nonce; only then the handler. */
+  async #respond<B extends z.ZodMiniType, Q extends z.ZodMiniType, A extends z.ZodMiniType>(
+    c: Context,
+    route: Route<B, Q, A>,
+    handle: (call: Call<z.output<B>, z.output<Q>>) => Promise<Reply<z.output<A>>>,
+    ahead: Ahead<z.output<B>, z.output<Q>>,
+    found: Found,
+  ): Promise<Response> {
+    const { claim, request } = await this.#authenticate(c, limitOf(route));
+    found.account = claim.account;
+    if (route.method !== "GET" && claim.params.nonce === undefined) throw noNonce();
+    const ids = readIds(c, route.path);
+    Object.assign(found, ids);
+    const body = readWith(route.body, request.body) as z.output<B>;
+    const query = readQuery(route.query, c) as z.output<Q>;
+    const { account } = claim;
+    const asked = { account, ids, body, query, chain: new Glance(this.#deps.chain), signal: c.req.raw.signal };
+    ahead(asked);
+    const standing = await this.#role(route, account, ids);
+    if (route.method !== "GET") await this.#claim(claim, route.statements?.(body) ?? 0);
+    const call = { ...asked, standing, requestId: found.requestId };
+    const { answer, status = route.status[0]!, about } = await ours(handle(call));
+    const text = wireText(answer);
+    Object.assign(found, about, { bytes: Buffer.byteLength(text) });
+    return new Response(text, {
+      status,
+      headers: { "content-type": "application/json", "cache-control": "no-store" },
+    });
   }
 
   async #authenticate(c: Context, limit: number): Promise<{ claim: Claim; request: SignedRequest }> {
@@ -125,12 +174,11 @@ function readQuery(schema: z.ZodMiniType | undefined, c: Context): unknown {
 function checked(schema: z.ZodMiniType, value: unknown, what: string): unknown {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const { path } = parsed.error.issues[0]!;
-  const where = path.length === 0 ? "" : ` at ${path.join(".")}`;
-  throw new WaybillError(
-    "BAD_REQUEST",
-    `The ${what} has not the agreed shape${where.slice(0, 80)}. See /openapi.json.`,
-  );
+  const issue = parsed.error.issues[0]!;
+  const where = issue.path.length === 0 ? "" : ` at ${issue.path.join(".")}`;
+  const message = `The ${what} has not the agreed shape${where.slice(0, 80)}. See /openapi.json.`;
+  const limit = limitIn(issue);
+  throw limit ? overLimit("BAD_REQUEST", message, limit) : new WaybillError("BAD_REQUEST", message);
 }
 
 /**
@@ -149,8 +197,4 @@ async function ours<T>(work: Promise<T>): Promise<T> {
 
 function noNonce(): WaybillError {
   return new WaybillError("UNAUTHENTICATED", "A request that writes or issues URLs must be signed with a nonce.");
-}
-
-function noRoute(): WaybillError {
-  return new WaybillError("NOT_FOUND", "There is nothing here. /openapi.json lists what there is.");
 }

@@ -13,7 +13,8 @@ export async function broadcast(
   for (const [nth, complaint] of (await sendAll(node, claims)).entries()) {
     // "Nonce too low" and "already known" prove nothing, and are nothing to worry about.
     if (complaint === null || /already|known|nonce/i.test(complaint)) continue;
-    notes.tell(`the node complains about transaction ${claims[nth]!.transaction}: ${complaint}`);
+    const { transaction } = claims[nth]!;
+    notes.tell("the node complains about a transaction", { transaction, detail: complaint });
   }
 }
 

@@ -5,31 +5,41 @@ import { type Hex, toBase64 } from "../lib/protocol/hex.ts";
 import type { downloadAnswer } from "../lib/protocol/wire.ts";
 import { App } from "./app.ts";
 import type { Deps } from "./deps.ts";
+import type { Chain } from "./glance.ts";
 import { payloadKey } from "./keys.ts";
 import { type LambdaHandler, lambdaOf } from "./lambda.ts";
 import { bitIn } from "./notices.ts";
+import { Payloads } from "./payloads.ts";
 import { Records, type SignedNotice } from "./records.ts";
 import * as routes from "./routes.ts";
 
 /** The app that hands out payloads, and nothing else. */
-export function createDownloads(deps: Deps): Hono {
-  return new App(deps).serve(routes.download, async ({ account, ids, standing }) => {
-    const records = new Records(deps.store);
-    const signed = (await records.notice(ids.task!, ids.notice!)) ?? unknownNotice();
-    const index = standing!.index!; // an active member's, or the role check had refused
-    await checkRecipient(deps, signed, ids.notice!, { account, index });
-    return { answer: await grant(deps, records, signed) };
-  }).hono;
+export function createDownloads(deps: Deps<Payloads>): Hono {
+  const app = new App(deps, "downloads");
+  return app.serve(
+    routes.download,
+    async ({ account, chain, ids, standing }) => {
+      const records = new Records(deps.store);
+      const signed = (await records.notice(ids.task!, ids.notice!)) ?? unknownNotice();
+      const index = standing!.index!; // an active member's, or the role check had refused
+      await checkRecipient(chain, signed, ids.notice!, { account, index });
+      const answer = await grant(deps, records, signed);
+      app.metrics.count("Downloads");
+      return { answer, about: { transfer: signed.notice.transfer } };
+    },
+    // Few tasks have members on another page.
+    ({ chain, ids }) => chain.notice(ids.task!, 0, ids.notice!),
+  ).hono;
 }
 
-export const handler: LambdaHandler = lambdaOf(createDownloads);
+export const handler: LambdaHandler = lambdaOf("downloads", createDownloads, (config) => new Payloads(config));
 
 /**
  * A download is for whom the notice names, by the account and by the index that it has now, and only once the contract
  * has seen the sender's signature. Served until the payload is deleted: a restarted process may need its model again.
  */
 async function checkRecipient(
-  { chain }: Deps,
+  chain: Chain,
   { notice, recipients }: SignedNotice,
   id: Hex,
   caller: { account: Hex; index: number },
@@ -43,16 +53,25 @@ async function checkRecipient(
     throw new WaybillError("GONE", "The sender has withdrawn this notice. Wait for another one.");
 }
 
-/** The sender in the keys is the proved notice's, so nobody's notice can open another's payload. */
+/**
+ * The sender in the keys is the proved notice's, so nobody's notice can open another's payload. The record says whether it is
+ * there and under which of its keys; which is almost always the first, so that is asked for at once.
+ */
 async function grant(
-  { store }: Deps,
+  { store }: Deps<Payloads>,
   records: Records,
   { notice }: SignedNotice,
 ): Promise<z.output<typeof downloadAnswer>> {
   const ref = { task: notice.task, sender: notice.sender, transfer: notice.transfer };
-  const key = payloadKey(ref);
-  const [found, object] = await Promise.all([records.manifest(ref, notice.manifest), store.head(key)]);
-  if (found === null || object === null)
+  const [found, versioned, first] = await Promise.all([
+    records.manifest(ref, notice.manifest),
+    records.read(ref),
+    store.head(payloadKey(ref)),
+  ]);
+  const { state, generation = 0 } = versioned?.record ?? {};
+  const key = payloadKey(ref, generation);
+  const object = generation === 0 ? first : await store.head(key);
+  if (found === null || object === null || state !== "finished")
     throw new WaybillError("GONE", "The payload is not there any more. Ask its sender to send it again.");
   const { bytes, manifest } = found;
   if (object.checksum !== manifest.checksum || object.size !== manifest.size)

@@ -4,6 +4,7 @@ import type { Book, Line } from "./book.ts";
 import { Failures } from "./failures.ts";
 import type { Entry, Outbox, Settlement } from "./outbox.ts";
 import { provenBy, skippedIn } from "./proof.ts";
+import type { Teller } from "./telling.ts";
 import type { Scene, Viewpoint } from "./viewpoint.ts";
 
 /** Settled together: their entries go with one request. A worker that dies in between leaves these to be settled again. */
@@ -12,11 +13,13 @@ const SETTLE_AT_ONCE = 500;
 /** The statements of one turn: those whose end isn't known, and those whose end is known and not written down. */
 export class Endings {
   readonly #outbox: Outbox;
+  readonly #teller: Teller;
   readonly #waiting: Map<Hex, Entry>;
   readonly #ended = new Map<Entry, Settlement>();
 
-  constructor(outbox: Outbox, entries: readonly Entry[]) {
+  constructor({ outbox, teller }: { outbox: Outbox; teller: Teller }, entries: readonly Entry[]) {
     this.#outbox = outbox;
+    this.#teller = teller;
     this.#waiting = new Map(entries.map((entry) => [entry.id, entry]));
   }
 
@@ -63,11 +66,13 @@ export class Endings {
     for (let i = 0; i < all.length; i += SETTLE_AT_ONCE) {
       const some = all.slice(i, i + SETTLE_AT_ONCE);
       await this.#outbox.settleAll(some);
+      for (const [entry, settlement] of some) this.#teller.ended(entry, settlement);
       for (const [entry] of some) this.#ended.delete(entry);
     }
   }
 
-  #close(line: Line, { transaction, block, logs }: Mined & { transaction: Hex }, failures: Failures): void {
+  #close(line: Line, { transaction, block, gas, logs }: Mined & { transaction: Hex }, failures: Failures): void {
+    this.#teller.mined(gas);
     const carried = this.#carriedBy(line);
     const proven = new Set(provenBy(logs, carried));
     for (const entry of proven) this.end(entry, { state: "settled", transaction, block });

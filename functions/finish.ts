@@ -8,6 +8,7 @@ import { checkSize } from "./begin.ts";
 import { completeUpload } from "./complete.ts";
 import { nowOf, type PostingDeps } from "./deps.ts";
 import { payloadKey, type TransferRef } from "./keys.ts";
+import type { Metrics } from "./metrics.ts";
 import { publishNotices } from "./notices.ts";
 import { Records, type TransferRecord, unknownTransfer } from "./records.ts";
 
@@ -21,23 +22,35 @@ interface Bound {
   readonly digest: Hex;
 }
 
+/** By which request, and where it is counted. */
+interface Asked {
+  readonly requestId: string;
+  readonly metrics: Metrics;
+}
+
 /**
  * Finishes a transfer under its manifest, publishes notices over it, or both. Every step may be repeated, and a repeated
  * finish answers as the first one did.
  */
-export async function finishTransfer(deps: PostingDeps, ref: TransferRef, request: Request): Promise<Answer> {
+export async function finishTransfer(
+  deps: PostingDeps,
+  ref: TransferRef,
+  request: Request,
+  asked: Asked,
+): Promise<Answer> {
   const records = new Records(deps.store);
   const { record } = (await records.read(ref)) ?? unknownTransfer();
   if (request.manifest !== undefined) {
     const bound = readManifest(ref, request.manifest);
-    if ((await bind(deps, records, ref, record, bound)) === "completing")
-      return { state: "completing", notices: [], head: await deps.chain.head() };
+    const bond = await bind(deps, records, ref, record, bound);
+    if (bond === "completing") return { state: "completing", notices: [], head: await deps.chain.tip() };
+    if (bond === "finished") countTransfer(asked.metrics, bound.manifest);
   } else if (record.state !== "finished") throw notFinished(record);
-  if (request.notices.length > 0) await publishNotices(deps, records, ref, request.notices);
+  if (request.notices.length > 0) await publishNotices(deps, records, ref, request.notices, asked.requestId);
   return {
     state: "finished",
     notices: request.notices.map(({ notice }) => noticeId(notice)),
-    head: await deps.chain.head(),
+    head: await deps.chain.tip(),
   };
 }
 
@@ -50,28 +63,41 @@ function readManifest(ref: TransferRef, text: string): Bound {
   return { bytes, manifest, digest: manifestDigest(bytes) };
 }
 
-/** Complete, then the manifest, then the record: whatever crashes in between, the same finish goes on from there. */
+function countTransfer(metrics: Metrics, { size }: Manifest): void {
+  metrics.count("Transfers");
+  metrics.count("TransferBytes", size);
+}
+
+/**
+ * Complete, then the manifest, then the record: whatever crashes in between, the same finish goes on from there. Only one
+ * that wrote the record answers "finished", the others "known".
+ */
 async function bind(
   deps: PostingDeps,
   records: Records,
   ref: TransferRef,
   record: TransferRecord,
   bound: Bound,
-): Promise<"finished" | "completing"> {
+): Promise<"finished" | "known" | "completing"> {
   checkDigest(record, bound.digest);
-  if (record.state === "finished") return "finished";
+  if (record.state === "finished") return "known";
   if (record.state !== "open") throw notFinished(record);
   checkPlan(deps, record, bound.manifest);
-  if ((await completeUpload(deps.store, ref, record.uploadId, bound.manifest)) === "completing") return "completing";
+  const key = payloadKey(ref, record.generation);
+  if ((await completeUpload(deps.store, key, record.uploadId, bound.manifest)) === "completing") return "completing";
   await writeManifest(records, ref, bound);
   const storedAt = Math.floor(nowOf(deps) / 1000);
+  let ours = true;
   await records.amend(ref, (current) => {
     checkDigest(current, bound.digest);
-    if (current.state === "finished") return current;
-    if (current.state !== "open") throw notFinished(current);
-    return { ...current, state: "finished", digest: bound.digest, size: bound.manifest.size, storedAt };
+    ours = current.state !== "finished";
+    if (!ours) return current;
+    // In another generation our object lies under a key that is given up.
+    if (current.state !== "open" || current.generation !== record.generation) throw notFinished(current);
+    // Published is nothing yet; the sweeper may have noted until when an unfinished payload is kept.
+    return { ...current, state: "finished", digest: bound.digest, size: bound.manifest.size, storedAt, keepUntil: 0 };
   });
-  return "finished";
+  return ours ? "finished" : "known";
 }
 
 async function writeManifest(records: Records, ref: TransferRef, { bytes, digest }: Bound): Promise<void> {
@@ -87,8 +113,9 @@ async function writeManifest(records: Records, ref: TransferRef, { bytes, digest
 export async function abortTransfer(deps: PostingDeps, ref: TransferRef): Promise<{ state: "aborted" }> {
   const records = new Records(deps.store);
   const { record } = (await records.read(ref)) ?? unknownTransfer();
-  if (record.state === "open") await deps.store.abort(payloadKey(ref), record.uploadId);
-  const stored = record.state === "open" && (await deps.store.head(payloadKey(ref))) !== null;
+  const key = payloadKey(ref, record.generation);
+  if (record.state === "open") await deps.store.abort(key, record.uploadId);
+  const stored = record.state === "open" && (await deps.store.head(key)) !== null;
   const open = await openNotices(deps, records, ref, record);
   await records.amend(ref, (current) => {
     if (current.state === "aborted" || current.state === "swept") return current;

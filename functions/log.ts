@@ -3,10 +3,11 @@ import { WaybillError } from "../lib/protocol/errors.ts";
 import type { AlarmCode, Service } from "./metric-names.ts";
 import { redact } from "./redact.ts";
 
-/** Takes a line of the log, without its newline. */
-export type Sink = (line: string) => void;
+/** INFO: something was done. WARN: it may pass by itself. ERROR: somebody must see to it. */
+export type Level = "INFO" | "WARN" | "ERROR";
 
-type Level = "INFO" | "WARN" | "ERROR";
+/** Takes a line of the log, without its newline. */
+export type Sink = (line: string, level: Level) => void;
 
 const ID = /^0x[0-9a-f]{64}$/;
 const CODE = /^[A-Z][A-Z0-9_]{0,39}$/;
@@ -39,7 +40,7 @@ const SHAPES = {
 const NUMBERS = ["status", "ms", "bytes", "nonce", "attempt", "block", "gas", "pending", "count"] as const;
 
 /** What stands beside a line's message. A fact that hasn't its shape is withheld; one that isn't listed here, left out. */
-export type Facts = { [name in keyof typeof SHAPES]?: string | readonly string[] | undefined } & {
+export type Facts = { -readonly [name in keyof typeof SHAPES]?: string | readonly string[] | undefined } & {
   [name in (typeof NUMBERS)[number]]?: number | undefined;
 } & {
   /** Free text of somebody else's, or an error's message. It is redacted. */
@@ -102,7 +103,7 @@ export class Log {
     const line = JSON.stringify({ ...head, ...shaped({ ...this.#facts, ...facts }) });
     lines.publish(line);
     try {
-      this.#sink?.(line);
+      this.#sink?.(line, level);
     } catch {
       // A log that can't be written is no reason to leave work undone.
     }
@@ -117,12 +118,11 @@ export function toStdout(line: string): void {
 /** Our own errors' messages carry no secret; of others only the name and the place are told. */
 function factsOf(error: unknown): Facts {
   const cause = nameOf(error instanceof Error ? error.cause : undefined);
-  if (error instanceof WaybillError && error.code !== "INTERNAL")
-    return { code: error.code, detail: error.message, cause };
-  const code = error instanceof WaybillError ? error.code : undefined;
-  const detail = error instanceof WaybillError ? error.message : undefined;
-  const frames = error instanceof Error ? framesOf(error) : undefined;
-  return { error: nameOf(error) ?? typeof error, code, detail, cause, frames };
+  const ours = error instanceof WaybillError ? { code: error.code, detail: error.message } : null;
+  const known = { ...ours, ...(cause && { cause }) };
+  if (ours && ours.code !== "INTERNAL") return known;
+  const frames = error instanceof Error ? { frames: framesOf(error) } : {};
+  return { ...known, error: nameOf(error) ?? typeof error, ...frames };
 }
 
 /** An error's code or name; or its message where that is no more than a name and a status, as `unavailable` makes it. */

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { WaybillError } from "../lib/protocol/errors.ts";
+import { Log, type Sink } from "./log.ts";
 import type { Publisher } from "./publisher.ts";
 import type { DoorBell } from "./wake.ts";
 
@@ -12,8 +12,9 @@ const MAX_BACKOFF_MS = 10_000;
 /** Steps whenever the bell rings, every second while anything is pending, and on through every error. */
 export async function runPublisher(
   publisher: Pick<Publisher, "step">,
-  { signal, bell, log }: { signal: AbortSignal; bell: DoorBell; log?: (line: string) => void },
+  { signal, bell, log }: { signal: AbortSignal; bell: DoorBell; log?: Sink },
 ): Promise<void> {
+  const lines = new Log("publisher", log);
   let failures = 0;
   while (!signal.aborted) {
     try {
@@ -22,15 +23,9 @@ export async function runPublisher(
       if (pending === 0 || !moved) await bell.wait(pending > 0 ? PENDING_MS : IDLE_MS, signal);
     } catch (error) {
       failures += 1;
-      log?.(`publisher: ${describe(error)}`);
+      lines.failure("a turn failed", error);
       const most = Math.min(MAX_BACKOFF_MS, 250 * 2 ** Math.min(failures, 10));
       await delay(most * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => undefined);
     }
   }
-}
-
-/** Our own errors carry no secret; of others only the name is told. */
-export function describe(error: unknown): string {
-  if (error instanceof WaybillError) return `${error.code}: ${error.message}`;
-  return error instanceof Error ? error.name : typeof error;
 }

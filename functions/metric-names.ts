@@ -88,7 +88,8 @@ export type GaugeName = Exclude<MetricName, CounterName>;
 export const ALARMS = {
   FEES_ABOVE_CAP: "The chain asks for higher fees than WAYBILL_MAX_FEE_PER_GAS: publishing waits until they fall.",
   NO_FUNDS: "The relayer's account can't pay for the next transaction: publishing waits until it is filled.",
-  NONCE_GIVEN_UP: "A transaction was not mined however often it was raised: its nonce is used up by a transfer of nothing.",
+  NONCE_GIVEN_UP:
+    "A transaction was not mined however often it was raised: its nonce is used up by a transfer of nothing.",
   MISCONFIGURED: "The function can't work with its environment: see the line's detail.",
 } as const;
 /** The name of such a condition. */

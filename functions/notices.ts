@@ -1,17 +1,20 @@
-import type { ChainReader } from "../lib/chain/reader.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import type { Address, Hex } from "../lib/protocol/hex.ts";
 import { MAX_STORED, PAGE_SIZE } from "../lib/protocol/limits.ts";
 import { indicesOf, noticeId, placeOf, signerOf } from "../lib/protocol/statements.ts";
 import { badDeadline, checkDeadline } from "./deadline.ts";
 import type { PostingDeps } from "./deps.ts";
+import type { Chain } from "./glance.ts";
 import type { TransferRef } from "./keys.ts";
+import { overLimit } from "./limit.ts";
 import type { Records, SignedNotice, TransferRecord } from "./records.ts";
 
 /** Notices over one transfer: a record that grows without end would slow every later finish. */
 const MAX_NOTICES = 1000;
 /** Up to so many members are looked up one by one; the whole roster comes at 1,000 a call. */
 const FEW = 4;
+/** What a stranger may make us ask the chain for, in notices. */
+const MAX_AHEAD = 16;
 
 /**
  * Publishes notices over a finished transfer. All are checked before anything is written. Then, in this order: the time
@@ -23,6 +26,7 @@ export async function publishNotices(
   records: Records,
   ref: TransferRef,
   notices: readonly SignedNotice[],
+  requestId: string,
 ): Promise<void> {
   const ids = notices.map(({ notice }) => noticeId(notice));
   if (new Set(ids).size !== ids.length) throw bad("A notice is there twice.");
@@ -41,8 +45,18 @@ export async function publishNotices(
   });
   await Promise.all(notices.map((signed) => records.createNotice(signed)));
   await Promise.all(
-    notices.map(({ notice, signature }) => deps.outbox.post({ statement: notice, author: ref.sender, signature })),
+    notices.map(({ notice: statement, signature }) =>
+      deps.outbox.post({ statement, author: ref.sender, signature }, requestId),
+    ),
   );
+}
+
+/** Asks the chain for what notices are checked against, before anybody knows whether the caller may publish any. */
+export function lookAhead(chain: Chain, task: Hex, notices: readonly SignedNotice[]): void {
+  if (notices.length > MAX_AHEAD) return;
+  const accounts = [...new Set(notices.flatMap(({ recipients }) => recipients))];
+  if (accounts.length > 0) void activeIndices(chain, task, accounts).catch(() => undefined);
+  for (const { notice } of notices) void chain.notice(task, notice.page, noticeId(notice));
 }
 
 /** What the notice says of itself, without asking anybody. */
@@ -76,7 +90,7 @@ async function checkRecipients(
 
 /** The present indices of those accounts that are active members. */
 async function activeIndices(
-  chain: ChainReader,
+  chain: Chain,
   task: Hex,
   accounts: readonly Address[],
 ): Promise<ReadonlyMap<Address, number>> {
@@ -132,5 +146,6 @@ function bad(message: string): WaybillError {
 }
 
 function tooMany(): WaybillError {
-  return new WaybillError("TOO_MANY", `A transfer has at most ${MAX_NOTICES} notices. Send it under a new tag.`);
+  const limit = { name: "notices", value: MAX_NOTICES, unit: "notices of a transfer" };
+  return overLimit("TOO_MANY", `A transfer has at most ${MAX_NOTICES} notices. Send it under a new tag.`, limit);
 }

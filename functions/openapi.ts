@@ -1,5 +1,6 @@
 import * as z from "zod/mini";
 import { problem } from "../lib/protocol/wire.ts";
+import { REQUEST_ID_HEADER } from "./access.ts";
 import { parametersOf, type Route, routes } from "./routes.ts";
 
 type Json = Record<string, unknown>;
@@ -39,12 +40,20 @@ const SIGNATURE = {
     "@path, and @query and content-digest where there are any; good for at most 60 s; with a nonce for all but GET.",
 };
 
+const REQUEST_ID = {
+  name: REQUEST_ID_HEADER,
+  in: "header",
+  required: false,
+  description: "The caller's name for this call, kept over its tries; without one we choose. The answer repeats it.",
+  schema: { type: "string", pattern: "^[0-9a-f]{32}$" },
+};
+
 function operation(name: string, route: Route): Json {
   return {
     operationId: name,
     summary: route.summary,
     description: WHO[route.who],
-    parameters: [...parametersOf(route.path).map(pathParameter), ...queryParameters(route.query)],
+    parameters: [...parametersOf(route.path).map(pathParameter), ...queryParameters(route.query), REQUEST_ID],
     ...(route.body && { requestBody: { required: true, content: json(schemaOf(route.body)) } }),
     responses: {
       ...Object.fromEntries(

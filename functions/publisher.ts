@@ -4,12 +4,15 @@ import { WaybillError } from "../lib/protocol/errors.ts";
 import type { Address } from "../lib/protocol/hex.ts";
 import { Claims } from "./claims.ts";
 import { type Config, configFromEnv } from "./config.ts";
-import { describe } from "./loop.ts";
+import { Log, type Sink, toStdout } from "./log.ts";
+import { type Metrics, uncounted } from "./metrics.ts";
+import type { EmfMetrics } from "./metrics-emf.ts";
 import { Notes } from "./notes.ts";
+import { Objects } from "./objects.ts";
 import { Outbox, type OutboxStore } from "./outbox.ts";
 import type { Relayer } from "./relay.ts";
 import { relayerFromEnv } from "./signers.ts";
-import { Store } from "./store.ts";
+import { Teller } from "./telling.ts";
 import { type Desk, type Progress, Turn } from "./turn.ts";
 import { Viewpoint } from "./viewpoint.ts";
 
@@ -28,7 +31,10 @@ export interface PublisherDeps {
   readonly maxWait?: number;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
-  readonly log?: (line: string) => void;
+  /** Takes the log's lines; without it nothing is said. */
+  readonly log?: Sink;
+  /** Where it counts; without it nothing is counted. */
+  readonly metrics?: Metrics;
 }
 
 /** Long enough for an author's statements to arrive in any order, short enough to learn of a mistake. */
@@ -49,18 +55,20 @@ export class Publisher {
 
   /** @throws WaybillError USAGE if an RPC URL is no http(s) URL, or there is none. */
   constructor(deps: PublisherDeps) {
-    const { store, chainId, contract, confirmations, relayer, blockTime, log } = deps;
+    const { store, chainId, contract, confirmations, relayer, blockTime, now = Date.now } = deps;
     const domain = { chainId, contract };
     const urls = typeof deps.rpc === "string" ? [deps.rpc] : deps.rpc;
     if (urls.length === 0) throw new WaybillError("USAGE", "There must be at least one RPC URL.");
     this.#viewpoints = urls.map((url) => new Viewpoint(url, domain, confirmations, relayer.address));
     this.#stillMs = STILL_BLOCKS * blockTime;
+    const log = new Log("publisher", deps.log);
     this.#desk = {
       ...{ domain, relayer, blockTime, fees: deps.fees },
-      ...{ maxWait: deps.maxWait ?? MAX_WAIT_MS, now: deps.now ?? Date.now },
+      ...{ maxWait: deps.maxWait ?? MAX_WAIT_MS, now },
       outbox: new Outbox(store, domain),
       claims: new Claims(store, domain, relayer.address),
       notes: new Notes(log),
+      teller: new Teller(log, deps.metrics ?? uncounted, now),
     };
   }
 
@@ -75,9 +83,11 @@ export class Publisher {
     try {
       const turn = await Turn.begin(this.#desk, here, others);
       const progress = await turn.run(signal);
-      if (progress.pending > 0 && this.#standsStill(turn.tip)) this.#at += 1;
+      this.#desk.teller.turned(turn.standing);
+      if (progress.pending > 0 && this.#standsStill(turn.standing.tip)) this.#at += 1;
       return progress;
     } catch (error) {
+      this.#desk.teller.failed();
       this.#at += 1;
       throw error;
     }
@@ -112,6 +122,7 @@ const environment = z.object({
 /** @throws WaybillError USAGE that names the variable, and never its value; and as `relayerFromEnv`. */
 async function publisherFromEnv(
   env: Readonly<Record<string, string | undefined>>,
+  metrics: Metrics,
 ): Promise<{ publisher: Publisher; config: Config }> {
   const config = configFromEnv(env);
   const set = environment.safeParse(env);
@@ -121,10 +132,11 @@ async function publisherFromEnv(
   }
   const publisher = new Publisher({
     ...config,
-    store: new Store(config),
+    store: new Objects(config),
     relayer: await relayerFromEnv(env, config.region),
     fees: feesFrom(set.data),
-    log: toStderr,
+    log: toStdout,
+    metrics,
   });
   return { publisher, config };
 }
@@ -135,8 +147,8 @@ function feesFrom({ WAYBILL_MAX_FEE_PER_GAS, WAYBILL_FEES }: z.output<typeof env
   return WAYBILL_FEES === "legacy" ? { kind: "legacy", maxGasPrice: cap } : { kind: "market", maxFeePerGas: cap };
 }
 
-const toStderr = (line: string): void => void process.stderr.write(`${line}\n`);
 let deployed: Awaited<ReturnType<typeof publisherFromEnv>> | null = null;
+let counted: EmfMetrics | null = null;
 
 /** A step takes two block times of waiting and a few seconds of calls; without that much left, none is begun. */
 const STEP_MS = 15_000;
@@ -145,14 +157,26 @@ const STEP_MS = 15_000;
  * The door bell (SQS) and the schedule. It always acknowledges: the outbox says what is left to do, not the queue.
  */
 export async function handler(_event: unknown, context: { getRemainingTimeInMillis(): number }): Promise<void> {
+  const { EmfMetrics } = await import("./metrics-emf.ts"); // of no use elsewhere
+  counted ??= new EmfMetrics("publisher");
   try {
-    deployed ??= await publisherFromEnv(process.env);
+    deployed ??= await publisherFromEnv(process.env, counted);
     const { publisher, config } = deployed;
     for (let again = true; again; ) {
       const { pending, moved } = await publisher.step();
       again = moved && pending > 0 && context.getRemainingTimeInMillis() > STEP_MS + 2 * config.blockTime;
     }
   } catch (error) {
-    toStderr(`publisher: ${describe(error)}`);
+    tell(error);
+  } finally {
+    counted.flush();
   }
+}
+
+function tell(error: unknown): void {
+  const log = new Log("publisher", toStdout);
+  const misled = deployed === null && error instanceof WaybillError && error.code === "USAGE";
+  if (deployed === null) counted?.count("PublisherFailures"); // else its publisher has
+  if (misled) log.alarm("MISCONFIGURED", "the publisher can't start", { code: error.code, detail: error.message });
+  else log.failure("a turn failed", error);
 }

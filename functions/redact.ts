@@ -13,12 +13,12 @@ const RULES: readonly (readonly [RegExp, string])[] = [
   [/\b(?!file:)([a-z][a-z0-9+.-]{1,20}:\/\/)(?:[^\s/?#"'<>]*@)?([^\s/?#"'<>]*)[^\s"'<>]*/gi, `$1$2/${GONE}`],
   [/\?[\w.~%-]+=[^\s"'<>]*/g, `?${GONE}`],
   [/\bx-amz-[\w-]+["']?\s*(?:[:=]|%3d)[^\s&,]*/gi, `x-amz-${GONE}`],
-  [/\b((?:proxy-)?authorization|signature(?:-input)?|(?:set-)?cookie)["']?\s*[:=][^\n]*/gi, `$1: ${GONE}`],
+  [/\b((?:proxy-)?authorization|signature(?:-input)?|(?:set-)?cookie)["']?\s*[:=][^\n]*/gi, `$1 ${GONE}`],
   [/\b(bearer|basic)\s+[\w.+/=~-]{8,}/gi, `$1 ${GONE}`],
-  [/\b(password|passphrase|secret|token|api[-_ ]?key|private[-_ ]?key)["']?\s*[:=]\s*\S+/gi, `$1=${GONE}`],
+  [/\b(password|passphrase|secret|token|api[-_ ]?key|private[-_ ]?key)["']?\s*[:=]\s*\S+/gi, `$1 ${GONE}`],
   [/\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b/g, GONE],
   // Accounts may stay. What else is so long is a key, a signature or a token, or an id.
-  [/(?!0x[0-9a-f]{40}(?![0-9a-f]))[\w+=-]{40,}/gi, GONE],
+  [/(?<![\w+=-])(?!0x[0-9a-f]{40}(?![\w+=-]))[\w+=-]{40,}/gi, GONE],
 ];
 
 /** A text without what could be a secret in it: URLs' paths, queries and passwords, headers that authorize, keys, tokens. */

@@ -1,5 +1,6 @@
 import type { Hono } from "hono";
 import type * as z from "zod/mini";
+import type { NoticeState } from "../lib/chain/view.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import { type Address, type Hex, toBase64 } from "../lib/protocol/hex.ts";
 import { PAGE_SIZE } from "../lib/protocol/limits.ts";
@@ -15,73 +16,111 @@ import {
   signerOf,
   taskId,
 } from "../lib/protocol/statements.ts";
-import type { noticeAnswer, taskAnswer } from "../lib/protocol/wire.ts";
-import { App } from "./app.ts";
+import type { Head, noticeAnswer, taskAnswer } from "../lib/protocol/wire.ts";
+import { App, type Call, type Reply } from "./app.ts";
 import { checkDeadline } from "./deadline.ts";
-import type { PostingDeps } from "./deps.ts";
-import { readEvents } from "./events.ts";
+import type { PostingDeps as Posting } from "./deps.ts";
+import { openapiDocument } from "./document.ts";
+import { Events } from "./events.ts";
+import type { Chain, Glance } from "./glance.ts";
 import { type LambdaHandler, lambdaOf } from "./lambda.ts";
-import { openapi } from "./openapi.ts";
+import { Objects } from "./objects.ts";
 import { Records, type SignedNotice } from "./records.ts";
 import type { Standing } from "./roles.ts";
 import * as routes from "./routes.ts";
 
+type PostingDeps = Posting<Objects>;
+
 /** The app for tasks and the statements in them. It has no access to payloads. */
 export function createTasks(deps: PostingDeps): Hono {
   const records = new Records(deps.store);
-  const app = new App(deps)
-    .serve(routes.openTask, async ({ account, body: { signature, ...open } }) => {
-      const statement = await relay(deps, account, { kind: "open", ...open }, signature);
-      return { answer: { task: taskId(open.owner, open.salt), statement } };
+  const events = new Events(deps);
+  const app = new App(deps, "tasks")
+    .serve(routes.openTask, async (call) => {
+      const { signature, ...open } = call.body;
+      const posted = await relay(deps, call, { kind: "open", ...open }, signature);
+      const task = taskId(open.owner, open.salt);
+      return { answer: { task, ...posted.answer }, about: { task, ...posted.about } };
     })
-    .serve(routes.changeRoster, async ({ account, ids, body: { signature, ...change } }) => {
-      return { answer: { statement: await relay(deps, account, { ...change, task: ids.task! }, signature) } };
+    .serve(routes.changeRoster, async (call) => {
+      const { signature, ...change } = call.body;
+      return relay(deps, call, { ...change, task: call.ids.task! }, signature);
     })
-    .serve(routes.postMessage, async ({ account, ids, body: { message, signature } }) => {
-      if (message.task !== ids.task) throw bad("The message names another task than the path.");
-      await checkMessage(deps, message);
-      return { answer: { statement: await relay(deps, account, message, signature) } };
-    })
-    .serve(routes.postReceipt, async ({ account, ids, standing, body: { signature, ...receipt } }) => {
+    .serve(
+      routes.postMessage,
+      async (call) => {
+        const { message, signature } = call.body;
+        if (message.task !== call.ids.task) throw bad("The message names another task than the path.");
+        await checkMessage(deps, call.chain, message);
+        return relay(deps, call, message, signature);
+      },
+      ({ chain, ids, body }) => !isForEveryone(body.message) && chain.roster(ids.task!),
+    )
+    .serve(routes.postReceipt, async (call) => {
+      const { account, ids, standing } = call;
+      const { signature, ...receipt } = call.body;
       const signed = await records.notice(ids.task!, receipt.notice);
-      if (signed === null) await checkOnChain(deps, ids.task!, receipt.notice, standing!.index!);
+      if (signed === null) await checkOnChain(call.chain, ids.task!, receipt.notice, standing!.index!);
       else if (!signed.recipients.includes(account)) throw notForYou();
-      const statement: Statement = { kind: "receipt", task: ids.task!, ...receipt };
-      return { answer: { statement: await relay(deps, account, statement, signature) } };
+      return relay(deps, call, { kind: "receipt", task: ids.task!, ...receipt }, signature);
     })
-    .serve(routes.postWithdrawal, async ({ account, ids, body }) => {
-      const { notice } = (await records.notice(ids.task!, body.notice)) ?? unknownNotice();
-      await checkWithdrawable(deps, notice);
-      return { answer: { statement: await relay(deps, account, { kind: "withdraw", of: notice }, body.signature) } };
+    .serve(routes.postWithdrawal, async (call) => {
+      const { notice, signature } = call.body;
+      const { notice: of } = (await records.notice(call.ids.task!, notice)) ?? unknownNotice();
+      await checkWithdrawable(call.chain, of);
+      return relay(deps, call, { kind: "withdraw", of }, signature);
     })
-    .serve(routes.readTask, async ({ ids }) => ({ answer: await readTask(deps, ids.task!) }))
-    .serve(routes.readEvents, async ({ ids, query, signal }) => {
-      return { answer: await readEvents(deps, ids.task!, query, signal) };
-    })
+    .serve(
+      routes.readTask,
+      async ({ chain, ids }) => ({ answer: await readTask(chain, ids.task!) }),
+      ({ chain, ids }) => readTask(chain, ids.task!),
+    )
+    .serve(
+      routes.readEvents,
+      async ({ chain, ids, query, signal }) => ({
+        answer: await chain.once("events", () => events.read(ids.task!, query, signal)),
+      }),
+      // One that waits for an event begins to wait when it may.
+      ({ chain, ids, query, signal }) =>
+        !deps.config.longPoll && chain.once("events", () => events.read(ids.task!, query, signal)),
+    )
     .serve(routes.readStatement, async ({ account, ids, standing }) => ({
       answer: await deps.outbox.stateFor(ids.statement!, ids.task!, account, standing!.isOwner),
     }))
-    .serve(routes.readNotice, async ({ account, ids, standing }) => {
-      const signed = (await records.notice(ids.task!, ids.notice!)) ?? unknownNotice();
-      checkParty(signed, account, standing!);
-      return { answer: await readNotice(deps, records, ids.notice!, signed) };
-    }).hono;
-  return app.get("/health", (c) => c.json({ ok: true })).get("/openapi.json", (c) => c.json(openapi(deps.config)));
+    .serve(
+      routes.readNotice,
+      async ({ account, chain, ids, standing }) => {
+        const signed = (await records.notice(ids.task!, ids.notice!)) ?? unknownNotice();
+        checkParty(signed, account, standing!);
+        return { answer: await readNotice({ ...deps, chain }, records, ids.notice!, signed) };
+      },
+      // Few tasks have members on another page.
+      ({ chain, ids }) => noticeAtHead(chain, ids.task!, 0, ids.notice!).catch(() => null),
+    ).hono;
+  return app
+    .get("/health", (c) => c.json({ ok: true }))
+    .get("/openapi.json", (c) => c.json(openapiDocument(deps.config)));
 }
 
-export const handler: LambdaHandler = lambdaOf(createTasks);
+export const handler: LambdaHandler = lambdaOf("tasks", createTasks, (config) => new Objects(config));
 
 /** Puts the caller's own statement into the outbox, and nobody else's. */
-async function relay(deps: PostingDeps, caller: Address, statement: Statement, signature: Hex): Promise<Hex> {
+async function relay(
+  deps: PostingDeps,
+  { account: caller, requestId }: Pick<Call<unknown, unknown>, "account" | "requestId">,
+  statement: Statement,
+  signature: Hex,
+): Promise<Reply<{ statement: Hex }>> {
   const named = namedAuthor(statement);
   if (named !== null && named !== caller) throw bad("The statement is another account's. Each account posts its own.");
   if (signerOf(deps.config, statement, signature) !== caller)
     throw new WaybillError("BAD_SIGNATURE", "The statement's signature is not yours for this chain and contract.");
-  return deps.outbox.post({ statement, author: caller, signature });
+  const id = await deps.outbox.post({ statement, author: caller, signature }, requestId);
+  return { answer: { statement: id }, about: { statements: [id] } };
 }
 
 /** A notice that its sender relayed itself has no record here, but it stands on the chain, on its recipients' page. */
-async function checkOnChain({ chain }: PostingDeps, task: Hex, notice: Hex, index: number): Promise<void> {
+async function checkOnChain(chain: Chain, task: Hex, notice: Hex, index: number): Promise<void> {
   const { page, bit } = placeOf(index);
   const state = (await chain.notice(task, page, notice)) ?? unknownNotice();
   if (!(((state.outstanding | state.verified) >> BigInt(bit)) & 1n)) throw notForYou();
@@ -91,34 +130,36 @@ async function checkOnChain({ chain }: PostingDeps, task: Hex, notice: Hex, inde
  * What the contract would skip now and might take later must not wait in the outbox, where it is simulated again and again:
  * there anybody could keep everybody waiting.
  */
-async function checkMessage(
-  { chain, config }: PostingDeps,
-  { task, page, recipients, deadline }: Message,
-): Promise<void> {
-  const [{ timestamp }, roster] = await chain.atOne((view) => Promise.all([view.tip(), view.roster(task)]));
-  checkDeadline(config, deadline, timestamp);
-  if (recipients === EVERYONE && page === 0) return;
+async function checkMessage({ config }: PostingDeps, chain: Chain, message: Message): Promise<void> {
+  const { task, page, recipients, deadline } = message;
+  checkDeadline(config, deadline, (await chain.tip()).timestamp);
+  if (isForEveryone(message)) return;
+  const roster = await chain.roster(task);
   const last = recipients >> BigInt(PAGE_SIZE) ? undefined : indicesOf(page, recipients).at(-1);
   if (last === undefined || last >= (roster?.count ?? 0))
     throw bad("A message's recipients must be everyone on page 0, or members of one page of 104.");
 }
 
+function isForEveryone({ page, recipients }: Message): boolean {
+  return recipients === EVERYONE && page === 0;
+}
+
 /** A notice that missed its deadline never comes to stand, and there will be nothing to withdraw. */
-async function checkWithdrawable({ chain }: PostingDeps, notice: Notice): Promise<void> {
+async function checkWithdrawable(chain: Chain, notice: Notice): Promise<void> {
   const { task, page, deadline } = notice;
-  const [{ timestamp }, state] = await chain.atOne((view) =>
-    Promise.all([view.tip(), view.notice(task, page, noticeId(notice))]),
-  );
-  if (state === null && deadline < timestamp)
+  if (deadline >= (await chain.tip()).timestamp) return;
+  if ((await chain.notice(task, page, noticeId(notice))) === null)
     throw new WaybillError("BAD_DEADLINE", "The notice never got onto the chain, and its deadline is over.");
 }
 
-async function readTask(deps: PostingDeps, task: Hex): Promise<z.output<typeof taskAnswer>> {
-  const [head, roster, members, latest] = await deps.chain.atOne(async (chain) => {
-    const at = await chain.head();
-    const block = at.block;
-    return Promise.all([at, chain.roster(task, block), chain.members(task, block), chain.latest(task, block)]);
-  });
+async function readTask(chain: Glance, task: Hex): Promise<z.output<typeof taskAnswer>> {
+  const [head, roster, members, latest] = await chain.once("task", () =>
+    chain.atOne(async (view) => {
+      const at = await view.head();
+      const block = at.block;
+      return Promise.all([at, view.roster(task, block), view.members(task, block), view.latest(task, block)]);
+    }),
+  );
   // The role was read at the newest block; the answer is as of the depth that everybody agrees on.
   if (roster === null)
     throw new WaybillError("UNKNOWN_TASK", "The task's opening has too few blocks on top. Try again in a moment.");
@@ -126,15 +167,14 @@ async function readTask(deps: PostingDeps, task: Hex): Promise<z.output<typeof t
 }
 
 async function readNotice(
-  { chain, outbox }: PostingDeps,
+  { chain, outbox }: PostingDeps & { readonly chain: Glance },
   records: Records,
   id: Hex,
   { notice, signature, recipients }: SignedNotice,
 ): Promise<z.output<typeof noticeAnswer>> {
   const ref = { task: notice.task, sender: notice.sender, transfer: notice.transfer };
-  const head = await chain.head();
-  const [state, manifest, statement] = await Promise.all([
-    chain.notice(notice.task, notice.page, id, head.block),
+  const [{ head, state }, manifest, statement] = await Promise.all([
+    noticeAtHead(chain, notice.task, notice.page, id),
     records.manifest(ref, notice.manifest),
     outbox.state(id),
   ]);
@@ -154,6 +194,20 @@ async function readNotice(
     manifest: toBase64(manifest.bytes),
     head,
   };
+}
+
+function noticeAtHead(
+  chain: Glance,
+  task: Hex,
+  page: number,
+  id: Hex,
+): Promise<{ head: Head; state: NoticeState | null }> {
+  return chain.once(`notice ${page}`, () =>
+    chain.atOne(async (view) => {
+      const head = await view.head();
+      return { head, state: await view.notice(task, page, id, head.block) };
+    }),
+  );
 }
 
 function checkParty({ notice, recipients }: SignedNotice, account: Address, standing: Standing): void {

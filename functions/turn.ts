@@ -16,6 +16,7 @@ import type { Entry, Outbox } from "./outbox.ts";
 import { gasFor, itemOf, type Packet } from "./packing.ts";
 import type { Relayer } from "./relay.ts";
 import { type Simulate, type Skip, select } from "./selection.ts";
+import type { Standing, Teller } from "./telling.ts";
 import { judge, standingReasons } from "./verdicts.ts";
 import type { Scene, Viewpoint } from "./viewpoint.ts";
 
@@ -30,6 +31,7 @@ export interface Desk {
   readonly outbox: Outbox;
   readonly claims: Claims;
   readonly notes: Notes;
+  readonly teller: Teller;
 }
 
 /** `pending` statements are not settled; `moved`: something happened, so another step at once may do more. */
@@ -89,7 +91,7 @@ export class Turn {
     [this.#node, ...this.#others] = nodes;
     this.#scene = seen.scene;
     this.#book = seen.book;
-    this.#endings = new Endings(desk.outbox, seen.waiting);
+    this.#endings = new Endings(desk, seen.waiting);
   }
 
   /** Looks at the chain, then at the claims (so those of every mined nonce are among them), then at the outbox. */
@@ -99,8 +101,9 @@ export class Turn {
     return new Turn(desk, [node, ...others], { scene, book, waiting: await desk.outbox.pending() });
   }
 
-  get tip(): number {
-    return this.#scene.tip;
+  get standing(): Standing {
+    const { tip, balance } = this.#scene;
+    return { tip, balance, pending: this.#endings.size, oldest: this.#endings.waiting()[0]?.arrival ?? null };
   }
 
   async run(signal?: AbortSignal): Promise<Progress> {
@@ -143,7 +146,7 @@ export class Turn {
     const { to, data } = Transaction.from(last.raw);
     const same = { ...last, to: toHex(String(to).toLowerCase()), data: toHex(data) };
     if (attempt === MAX_ATTEMPTS)
-      this.#desk.notes.tell(`ALARM: nonce ${line.nonce} is given up after ${attempt} transactions`);
+      this.#desk.notes.alarm("NONCE_GIVEN_UP", "a nonce is given up", { nonce: line.nonce, attempt });
     await this.#claim(line, attempt < MAX_ATTEMPTS ? same : this.#nothing(), fees, last);
   }
 
@@ -237,13 +240,13 @@ export class Turn {
 
   async #fees(policy: FeePolicy): Promise<Fees | null> {
     const fees = await this.#node.fees(policy);
-    if (!fees) this.#desk.notes.tell("ALARM: fees are above the cap: waiting until they fall");
+    if (!fees) this.#desk.notes.alarm("FEES_ABOVE_CAP", "fees are above the cap: waiting until they fall");
     return fees;
   }
 
   /** Signs a transaction and writes it down, before anybody else can see it. */
   async #claim(line: Line, { to, data, gasLimit, statements }: Deed, fees: Fees, replaced?: Claim): Promise<boolean> {
-    const { relayer, domain, claims, now } = this.#desk;
+    const { relayer, domain, claims, now, teller } = this.#desk;
     const maxFee = maxFeeOf(fees);
     if (!this.#canPay({ gasLimit, maxFee }, replaced)) return false;
     const { nonce, nextSlot: slot } = line;
@@ -251,8 +254,10 @@ export class Turn {
     const { tip: block, time } = this.#scene;
     const signed = { transaction: toHex(keccak256(raw)), raw, gasLimit, maxFee, statements };
     const claim = { nonce, slot, ...signed, claimed: now(), block, time };
-    if (await claims.claim(claim)) this.#book = this.#book.with(claim);
-    else this.#overtaken = true;
+    if (await claims.claim(claim)) {
+      this.#book = this.#book.with(claim);
+      teller.claimed(claim, line.attempts.length, this.#endings.of(statements));
+    } else this.#overtaken = true;
     return !this.#overtaken;
   }
 
@@ -260,7 +265,8 @@ export class Turn {
   #canPay(wanted: Pick<Claim, "gasLimit" | "maxFee">, replaced?: Claim): boolean {
     const enough = this.#affords(wanted, replaced);
     const { relayer, notes } = this.#desk;
-    if (!enough) notes.tell(`ALARM: insufficient funds: waiting until ${relayer.address} is filled`);
+    if (!enough)
+      notes.alarm("NO_FUNDS", "insufficient funds: waiting until the account is filled", { account: relayer.address });
     return enough;
   }
 

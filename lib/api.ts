@@ -1,4 +1,4 @@
-import { getBytes, randomBytes, type Signer, toUtf8Bytes, toUtf8String } from "ethers";
+import { getBytes, hexlify, randomBytes, type Signer, toUtf8Bytes, toUtf8String } from "ethers";
 import type * as z from "zod/mini";
 import type { Cursor } from "./chain/view.ts";
 import { readWithin } from "./protocol/body.ts";
@@ -22,6 +22,7 @@ import {
   downloadAnswer,
   eventsAnswer,
   finishAnswer,
+  noticeAnswer,
   openAnswer,
   type PartRequest,
   partsAnswer,
@@ -51,6 +52,7 @@ const MAX_SKEW_MS = 30 * 60_000;
 
 type Schema<T> = z.ZodMiniType<T, unknown>;
 export type BeginAnswer = z.infer<typeof beginAnswer>;
+export type NoticeAnswer = z.infer<typeof noticeAnswer>;
 export type FinishAnswer = z.infer<typeof finishAnswer>;
 export type DownloadAnswer = z.infer<typeof downloadAnswer>;
 export type EventsAnswer = z.infer<typeof eventsAnswer>;
@@ -83,6 +85,9 @@ interface Call<T> {
   /** Tries at most; by default a few. */
   readonly tries?: number;
 }
+
+/** A call with its name. */
+type Named<T> = Call<T> & { readonly requestId: string };
 
 interface Answer {
   readonly status: number;
@@ -177,12 +182,27 @@ export class Api {
     return this.#call({ ...post(path, { ...manifest, notices: body.notices }, finishAnswer), signal });
   }
 
+  /** How a notice stands, to its sender and recipients; with the manifest that it commits to. */
+  notice(task: Hex, notice: Hex, signal?: AbortSignal): Promise<NoticeAnswer> {
+    return this.#call(get(`/v1/tasks/${task}/notices/${notice}`, noticeAnswer, { signal }));
+  }
+
   download(task: Hex, notice: Hex, signal?: AbortSignal): Promise<DownloadAnswer> {
     return this.#call({ ...post(`/v1/tasks/${task}/notices/${notice}/download`, undefined, downloadAnswer), signal });
   }
 
-  /** Tries a call until it has an answer, an error that more tries don't cure, or no tries left. */
+  /** A call under a name of its own, by which its user can ask the operator about it. */
   async #call<T>(call: Call<T>): Promise<T> {
+    const requestId = hexlify(randomBytes(16)).slice(2);
+    try {
+      return await this.#tried({ ...call, requestId });
+    } catch (error) {
+      throw error instanceof WaybillError ? named(error, requestId) : error;
+    }
+  }
+
+  /** Tries a call until it has an answer, an error that more tries don't cure, or no tries left. */
+  async #tried<T>(call: Named<T>): Promise<T> {
     let corrected = false;
     for (let failures = 0; ; ) {
       try {
@@ -209,7 +229,7 @@ export class Api {
     return true;
   }
 
-  async #once<T>(call: Call<T>): Promise<T> {
+  async #once<T>(call: Named<T>): Promise<T> {
     const body = call.body === undefined ? new Uint8Array() : toUtf8Bytes(wireText(call.body));
     const headers = await this.#sign(call, body);
     const response = await this.#send(call, headers, body);
@@ -219,7 +239,7 @@ export class Api {
     return parsed.data;
   }
 
-  async #sign(call: Call<unknown>, body: Uint8Array): Promise<Record<string, string>> {
+  async #sign(call: Named<unknown>, body: Uint8Array): Promise<Record<string, string>> {
     const { account, deployment, signer } = this.#options;
     const { method, path, query = "" } = call;
     const request: SignedRequest = { method, authority: this.#origin.host, path, query, body };
@@ -231,6 +251,7 @@ export class Api {
     const signature = await signer.signMessage(signatureBase(request, components, input));
     return {
       accept: "application/json",
+      "x-request-id": call.requestId,
       "signature-input": `${SIGNATURE_LABEL}=${input}`,
       signature: `${SIGNATURE_LABEL}=:${toBase64(getBytes(signature))}:`,
       ...(body.length > 0 && { "content-type": "application/json", "content-digest": contentDigest(body) }),
@@ -277,6 +298,16 @@ function problemOf({ status, retryAfter, body }: Answer): WaybillError {
   }
   const { code, detail, type: _type, title: _title, status: _status, ...facts } = parsed.data;
   return new WaybillError(code, detail, { details: { ...facts, ...wait } });
+}
+
+/** The same error, and by what its call is known to the operator: our own word for it, whatever the answer said. */
+function named(error: WaybillError, requestId: string): WaybillError {
+  const { code, message, retryable, cause, details } = error;
+  return new WaybillError(code, message, {
+    retryable,
+    details: { ...details, requestId },
+    ...(cause ? { cause } : {}),
+  });
 }
 
 function post<T>(path: string, body: unknown, answer: Schema<T>): Call<T> {

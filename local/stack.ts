@@ -4,11 +4,15 @@ import { join } from "node:path";
 import { JsonRpcProvider, Wallet } from "ethers";
 import { createApi } from "../functions/api.ts";
 import { type Config, DEFAULT_CAPS, DEFAULT_RETENTION } from "../functions/config.ts";
+import type { Sink } from "../functions/log.ts";
 import { runPublisher } from "../functions/loop.ts";
+import { Registry, type Sample } from "../functions/metrics.ts";
 import { Outbox } from "../functions/outbox.ts";
-import { Publisher } from "../functions/publisher.ts";
+import { Publisher, type PublisherDeps } from "../functions/publisher.ts";
 import { keyRelayer } from "../functions/relay.ts";
 import { Store } from "../functions/store.ts";
+import { runSweeper } from "../functions/sweep/loop.ts";
+import { Sweeper } from "../functions/sweeper.ts";
 import { DoorBell } from "../functions/wake.ts";
 import { ChainReader } from "../lib/chain/reader.ts";
 import type { Deployment } from "../lib/protocol/deployment.ts";
@@ -24,10 +28,12 @@ export interface StackOptions {
   readonly blockTime?: number;
   /** Folders of the caller that shall be gone when the stack has ended, whatever ends it or its process. */
   readonly scratch?: readonly string[];
-  /** The functions' own say; by default nothing is said. Never a secret. */
-  readonly log?: (line: string) => void;
+  /** Takes the functions' log, a line of JSON at a time; by default nothing is said. Never a secret. */
+  readonly log?: Sink;
   /** Called after every request to the store, with nothing secret. */
   readonly onStoreRequest?: (entry: RequestLog) => void;
+  /** Milliseconds between two looks for payloads and uploads whose time is over. Default: an hour. */
+  readonly sweepEvery?: number;
   /** What the functions are told beyond the usual, for trying their limits. */
   readonly config?: Partial<Config>;
 }
@@ -38,6 +44,8 @@ export interface Stack {
   readonly deployment: Deployment;
   /** The chain's JSON-RPC URL; put it into `deployment.rpc` to read the chain without the functions. */
   readonly rpc: string;
+  /** What the functions have counted since they began. */
+  metrics(): Sample[];
   /** Ends everything and removes every trace. May be called again. */
   stop(): Promise<void>;
 }
@@ -121,8 +129,14 @@ async function start(options: StackOptions, undo: Undo): Promise<Stack> {
   const bell = new DoorBell();
   const chain = new ChainReader(config);
   undo.push(() => chain.close());
-  server.mount(createApi({ config, store, chain, outbox: new Outbox(store, config, { bell: bell.ring }) }));
-  undo.push(startPublisher(config, store, anvil, bell, options.log));
+  const outbox = new Outbox(store, config, { bell: bell.ring });
+  const counted = new Registry();
+  const log = options.log && { log: options.log };
+  server.mount(createApi({ config, store, chain, outbox, metricsOf: (service) => counted.of(service), ...log }));
+  const told = { metrics: counted.of("publisher"), ...log };
+  undo.push(startPublisher(config, store, anvil, bell, told));
+  const sweeper = new Sweeper({ store, chain, retention: config.retention, metrics: counted.of("sweeper"), ...log });
+  undo.push(startSweeper(sweeper, options.sweepEvery));
   const { chainId } = config;
   const deployment: Deployment = {
     api: server.origin,
@@ -134,7 +148,7 @@ async function start(options: StackOptions, undo: Undo): Promise<Stack> {
     maxBlockAge: Math.max(30_000, 10 * config.blockTime),
     fromBlock: block,
   };
-  return { deployment, rpc: anvil.url, stop: () => undo.run() };
+  return { deployment, rpc: anvil.url, metrics: () => counted.samples(), stop: () => undo.run() };
 }
 
 async function deploy(anvil: Anvil): ReturnType<typeof deployContract> {
@@ -152,21 +166,31 @@ function startPublisher(
   store: Store,
   anvil: Anvil,
   bell: DoorBell,
-  log: StackOptions["log"],
+  told: Pick<PublisherDeps, "log" | "metrics">,
 ): () => Promise<void> {
   const publisher = new Publisher({
     ...config,
     store,
     relayer: keyRelayer(keyOf(anvil, 1)),
     fees: { kind: "market", maxFeePerGas: MAX_FEE_PER_GAS },
-    ...(log && { log }),
+    ...told,
   });
   const ending = new AbortController();
-  const loop = runPublisher(publisher, { signal: ending.signal, bell, ...(log && { log }) });
+  const loop = runPublisher(publisher, { signal: ending.signal, bell, ...told });
   return async () => {
     ending.abort();
     await loop;
     publisher.close();
+  };
+}
+
+/** Starts the sweeper's loop; the result ends it. */
+function startSweeper(sweeper: Sweeper, every: number | undefined): () => Promise<void> {
+  const ending = new AbortController();
+  const loop = runSweeper(sweeper, { signal: ending.signal, ...(every !== undefined && { every }) });
+  return async () => {
+    ending.abort();
+    await loop;
   };
 }
 

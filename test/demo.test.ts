@@ -28,7 +28,7 @@ afterAll(() => rm(home, { recursive: true, force: true }));
 
 function start(...args: string[]): { child: ChildProcess; done: Promise<Run> } {
   const child = spawn(process.execPath, [DEMO, ...args], {
-    env: { ...process.env, TMPDIR: temp, NODE_OPTIONS: "" },
+    env: { ...process.env, TMPDIR: temp, NODE_OPTIONS: process.env.WAYBILL_TEST_PRELOAD ?? "" },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const text = { stdout: "", stderr: "" };

@@ -169,18 +169,15 @@ describe("finish", () => {
 describe("a record that isn't ours", () => {
   it("is never believed, and the answer says nothing about it", async () => {
     await api.deps.store.putJson(recordKey(ref()), { state: "finished", uploadId: 7 });
-    const written: string[] = [];
-    const { write } = process.stderr;
-    process.stderr.write = ((line: string) => written.push(line) > 0) as typeof write;
-    try {
-      const answer = await sender.post(sender.transfers(task), { transfer: transferId(tag), size: 5 });
-      expect(answer).toMatchObject({ status: 500, json: { code: "INTERNAL" } });
-      expect(answer.json.detail).toMatch(/^Internal error/);
-    } finally {
-      process.stderr.write = write;
-    }
-    expect(written.join("")).toMatch(/internal error in POST .* INTERNAL/);
-    expect(written.join("")).not.toMatch(/uploadId|X-Amz/);
+    api.lines.length = 0;
+    const answer = await sender.post(sender.transfers(task), { transfer: transferId(tag), size: 5 });
+    expect(answer).toMatchObject({ status: 500, json: { code: "INTERNAL" } });
+    expect(answer.json.detail).toMatch(/^Internal error/);
+    const [failure, request] = api.lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(failure).toMatchObject({ level: "ERROR", code: "INTERNAL", requestId: answer.json.requestId });
+    expect(failure!.frames).toContainEqual(expect.stringContaining("records.ts"));
+    expect(request).toMatchObject({ status: 500, code: "INTERNAL", requestId: answer.json.requestId });
+    expect(api.lines.join("")).not.toMatch(/uploadId|X-Amz/);
   });
 });
 

@@ -53,7 +53,7 @@ function start(): ChildProcess {
   const { storeConfig: store } = desk;
   const deps = { ...world.domain, store, rpc: proxy.url, key: RELAYER, confirmations: 0, blockTime: 100 };
   const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
-    env: { ...process.env, NODE_OPTIONS: "", DEPS: JSON.stringify(deps) },
+    env: { ...process.env, NODE_OPTIONS: process.env.WAYBILL_TEST_PRELOAD ?? "", DEPS: JSON.stringify(deps) },
     stdio: ["ignore", "ignore", "inherit"],
   });
   children.push(child);

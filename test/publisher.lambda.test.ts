@@ -27,7 +27,7 @@ let world: World;
 let bucket: Bucket;
 let store: Store;
 let outbox: Outbox;
-let stderr: string;
+let stdout: string;
 
 beforeAll(async () => {
   world = await World.start();
@@ -43,9 +43,9 @@ afterAll(async () => {
 });
 beforeEach(() => {
   vi.resetModules();
-  stderr = "";
-  vi.spyOn(process.stderr, "write").mockImplementation((text) => {
-    stderr += String(text);
+  stdout = "";
+  vi.spyOn(process.stdout, "write").mockImplementation((text) => {
+    stdout += String(text);
     return true;
   });
   const env = {
@@ -71,6 +71,13 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
+/** The lines of the function's log, and those with its metrics. */
+const told = (): Record<string, unknown>[] =>
+  stdout
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+
 /** The function as a cold start loads it. */
 const load = async () => (await import("../functions/publisher.ts")).handler;
 
@@ -82,7 +89,7 @@ it("publishes what is in the outbox when the queue or the schedule rings, and ac
     expect(await handler(event, context)).toBeUndefined();
     expect(await outbox.state(id)).toMatchObject({ state: "settled" });
   }
-  expect(stderr).toBe("");
+  expect(stdout).not.toMatch(/"level":"(WARN|ERROR)"/);
 });
 
 it("empties an outbox that takes several transactions in one call, while its time lasts", async () => {
@@ -97,11 +104,29 @@ it("empties an outbox that takes several transactions in one call, while its tim
   expect(await outbox.pending()).toEqual([]);
 });
 
+it("says which transaction carries a request's statement, when it settled, and in numbers what it did", async () => {
+  const task = await Task.opened(world, 2);
+  const requestId = "0123456789abcdef".repeat(2);
+  const statement = await outbox.post(await task.message(), requestId);
+  await (await load())(SQS, context);
+  const { transaction, block } = (await outbox.state(statement)) as { transaction: string; block: number };
+  const ours = { service: "publisher", level: "INFO", requestId, statement, transaction };
+  expect(told().filter((line) => line.statement === statement)).toEqual([
+    expect.objectContaining({ ...ours, message: "claimed", attempt: 0 }),
+    expect.objectContaining({ ...ours, message: "settled", block }),
+  ]);
+  const [{ _aws: emf, ...values }] = told().filter((line) => "_aws" in line) as [Record<string, unknown>];
+  expect(emf).toMatchObject({ CloudWatchMetrics: [{ Namespace: "Waybill", Dimensions: [["service"]] }] });
+  const gas = Number((await world.provider.getTransactionReceipt(transaction))!.gasUsed);
+  expect(values).toMatchObject({ service: "publisher", OutboxDepth: 0, StatementsSettled: 1, GasUsed: gas });
+  expect(values.RelayerBalance).toBeCloseTo(10_000, 0);
+});
+
 it("acknowledges also when it can't work, says why to the operator, and tells no secret", async () => {
   vi.stubEnv("WAYBILL_RPC", "http://127.0.0.1:1/v2/sekrit-0a1b2c3d");
   expect(await (await load())(SQS, context)).toBeUndefined();
-  expect(stderr).toContain("UNAVAILABLE");
-  expect(stderr).not.toContain("sekrit");
+  expect(stdout).toContain("UNAVAILABLE");
+  expect(stdout).not.toContain("sekrit");
 });
 
 it.each([
@@ -112,7 +137,13 @@ it.each([
 ])("names %s and not its value when that is %j", async (name, value) => {
   vi.stubEnv(name, value);
   expect(await (await load())(SCHEDULE, context)).toBeUndefined();
-  expect(stderr).toContain("USAGE");
-  expect(stderr).toContain(name);
-  expect(stderr).not.toContain(value || KEY);
+  const [line, { PublisherFailures: failures }] = told() as [Record<string, unknown>, Record<string, unknown>];
+  expect(line).toMatchObject({
+    level: "ERROR",
+    alarm: "MISCONFIGURED",
+    code: "USAGE",
+    detail: expect.stringContaining(name),
+  });
+  expect(failures).toBe(1);
+  expect(stdout).not.toContain(value || KEY);
 });

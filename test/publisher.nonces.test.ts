@@ -344,7 +344,7 @@ describe("an empty account", () => {
     }
     expect(await transactions()).toEqual([]);
     expect(desk.log.filter((line) => line.includes("insufficient funds"))).toEqual([
-      `publisher: ALARM: insufficient funds: waiting until ${desk.relayer.address} is filled`,
+      expect.stringMatching(`"level":"ERROR".*"account":"${desk.relayer.address}","alarm":"NO_FUNDS"`),
     ]);
     await rpc("anvil_setBalance", desk.relayer.address, balance);
     await rpc("evm_setAutomine", true);

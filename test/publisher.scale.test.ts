@@ -51,7 +51,7 @@ afterAll(async () => {
 
 function program(name: string): ChildProcess {
   const file = fileURLToPath(new URL(`support/${name}`, import.meta.url));
-  return fork(file, { execArgv: [], env: { ...process.env, NODE_OPTIONS: "" } });
+  return fork(file, { execArgv: [], env: { ...process.env, NODE_OPTIONS: process.env.WAYBILL_TEST_PRELOAD ?? "" } });
 }
 
 /** A publisher's process, and the next one after each kill. */

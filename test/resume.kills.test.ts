@@ -111,7 +111,7 @@ class Child {
     const limit = `ulimit -f ${kib ?? "unlimited"}; exec "$@"`;
     const node = [process.execPath, "--input-type=module", "-e", program];
     this.#process = spawn("bash", ["-c", limit, "bash", ...node], {
-      env: { ...process.env, NODE_OPTIONS: "", ORDER: JSON.stringify(order) },
+      env: { ...process.env, NODE_OPTIONS: process.env.WAYBILL_TEST_PRELOAD ?? "", ORDER: JSON.stringify(order) },
       stdio: ["ignore", "pipe", "inherit"],
     });
     this.#ended = once(this.#process, "close");

@@ -1,6 +1,7 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
+import type { Sink } from "../../functions/log.ts";
 import { runPublisher } from "../../functions/loop.ts";
 import { Publisher } from "../../functions/publisher.ts";
 import { keyRelayer } from "../../functions/relay.ts";
@@ -50,7 +51,7 @@ export async function hire(job: Job): Promise<Hired> {
 }
 
 async function work({ store, key, ...job }: Job): Promise<void> {
-  const log = (line: string): void => void process.stderr.write(`${line}\n`);
+  const log: Sink = (line, level) => void (level === "INFO" || process.stderr.write(`${line}\n`));
   const fees = { kind: "market", maxFeePerGas: 10n ** 12n } as const;
   const own = { store: new Store(store), relayer: keyRelayer(key), confirmations: 0, fees, log };
   const publisher = new Publisher({ ...job, ...own });

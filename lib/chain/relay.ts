@@ -4,7 +4,8 @@ import { WaybillError } from "../protocol/errors.ts";
 import type { Address, Hex } from "../protocol/hex.ts";
 import { type Reason, reasonOf } from "../protocol/reasons.ts";
 import type { Domain, Item } from "../protocol/statements.ts";
-import { parseLogs, type RawLog, waybill } from "./events.ts";
+import { decodeAnswer, encodeCall } from "./codec.ts";
+import { parseLogs, type RawLog } from "./events.ts";
 import { isRefusal, type Rpc } from "./rpc.ts";
 
 /** A transaction's gas on mainnet rules (EIP-7825). */
@@ -15,18 +16,20 @@ const SPARE_GAS = 30_000;
 
 export interface Mined {
   readonly block: number;
+  /** What it used. */
+  readonly gas: number;
   readonly logs: readonly RawLog[];
 }
 
 const blockJson = z.object({ gasLimit: z.string() });
-const receiptJson = z.object({ blockNumber: z.string(), logs: z.unknown() });
+const receiptJson = z.object({ blockNumber: z.string(), gasUsed: z.string(), logs: z.unknown() });
 
 /** What is simulated is sent afterwards, and a full transaction takes long to encode. */
 const encoded = new WeakMap<readonly Item[], Hex>();
 
 /** The calldata that relays items. */
 export function relayData(items: readonly Item[]): Hex {
-  const data = encoded.get(items) ?? (waybill.encodeFunctionData("relay", [items]) as Hex);
+  const data = encoded.get(items) ?? encodeCall("relay", [items]);
   encoded.set(items, data);
   return data;
 }
@@ -74,7 +77,7 @@ export class RelayCalls {
     const answer = await orTooMuch(this.#rpc.send("eth_call", [call, toQuantity(block)]));
     if (answer === null) return null;
     if (answer === "0x") return items.map(() => ["UNKNOWN_TASK"]); // before the contract's own block
-    const [codes] = waybill.decodeFunctionResult("relay", String(answer)) as unknown as [bigint[][]];
+    const [codes] = decodeAnswer("relay", String(answer)) as unknown as [bigint[][]];
     return codes.map((ofItem) => [...ofItem].map((code) => reasonOf(Number(code))));
   }
 
@@ -103,7 +106,7 @@ export class RelayCalls {
     const parsed = receiptJson.safeParse(answer);
     if (!parsed.success) throw new WaybillError("BAD_SERVER", "The RPC node's transaction receipt is malformed.");
     const logs = parseLogs(parsed.data.logs).filter((log) => log.address.toLowerCase() === this.#domain.contract);
-    return { block: Number(parsed.data.blockNumber), logs };
+    return { block: Number(parsed.data.blockNumber), gas: Number(parsed.data.gasUsed), logs };
   }
 
   #call(items: readonly Item[]): { from: Address; to: Address; data: Hex } {

@@ -286,8 +286,12 @@ export const problem = z.object({
   status: z.optional(z.int()),
   detail: z.string(),
   code: z.string(),
+  /** By which the operator finds the request. */
+  requestId: z.optional(z.string().check(z.regex(/^[0-9a-f]{32}$/))),
   /** Every 401: the server's clock in seconds, as `created` is, so that a client can correct its own. */
   serverTime: z.optional(count),
+  /** The cap that the request met. Where a wait helps, Retry-After tells how long. */
+  limit: z.optional(z.object({ name: z.string(), value: count, unit: z.string() })),
   /** FINISHED: the notices whose deadline is ahead. NOTICE_EXISTS: the notices that were there before. */
   notices: z.optional(z.array(id32)),
   /** NOT_STORED: parts that the store lacks or holds with other bytes, the first 256; none if the upload is gone. */

@@ -4,6 +4,7 @@ import type * as z from "zod/mini";
 import { createApi } from "../../functions/api.ts";
 import { type Config, DEFAULT_CAPS, DEFAULT_RETENTION } from "../../functions/config.ts";
 import type { PostingDeps } from "../../functions/deps.ts";
+import { Registry } from "../../functions/metrics.ts";
 import { Outbox } from "../../functions/outbox.ts";
 import { Store } from "../../functions/store.ts";
 import { ChainReader } from "../../lib/chain/reader.ts";
@@ -22,6 +23,7 @@ import { bitmapOf, type Notice, noticeId, placeOf, type Signed, transferId } fro
 import { beginAnswer, finishAnswer, wireText } from "../../lib/protocol/wire.ts";
 import { type Store as LocalStore, type RequestLog, startStore } from "../../local/store/store.ts";
 import { addressOf, item, Task, World } from "./contract.ts";
+import { secret } from "./secrets.ts";
 
 /** Not where any test listens: a signature counts for the configured origin, whatever host a request went to. */
 export const ORIGIN = "https://api.waybill.test";
@@ -56,17 +58,28 @@ export interface Answer {
 export class ApiWorld {
   readonly world: World;
   readonly s3: LocalStore;
-  readonly deps: PostingDeps;
+  readonly deps: PostingDeps<Store, ChainReader>;
   /** Every request that reached the store. */
   readonly seen: RequestLog[];
+  /** The functions' log. */
+  readonly lines: string[];
+  readonly counted: Registry;
   readonly #owners: Address[];
   drive: Drive;
 
-  private constructor(world: World, s3: LocalStore, deps: PostingDeps, seen: RequestLog[], owners: Address[]) {
+  private constructor(
+    world: World,
+    s3: LocalStore,
+    deps: PostingDeps<Store, ChainReader>,
+    told: Pick<ApiWorld, "seen" | "lines" | "counted">,
+    owners: Address[],
+  ) {
     this.world = world;
     this.s3 = s3;
     this.deps = deps;
-    this.seen = seen;
+    this.seen = told.seen;
+    this.lines = told.lines;
+    this.counted = told.counted;
     this.#owners = owners;
     const app = createApi(deps);
     this.drive = async (request) => app.fetch(request);
@@ -96,15 +109,20 @@ export class ApiWorld {
       nonces: "store",
       ...over,
     };
+    secret(s3.credentials.secretAccessKey);
     const store = new Store(config);
-    const deps = {
+    const lines: string[] = [];
+    const counted = new Registry();
+    const deps: PostingDeps<Store, ChainReader> = {
       config,
       store,
       chain: new ChainReader(config),
       outbox: new Outbox(store, config),
+      log: (line) => void lines.push(line),
+      metricsOf: (service) => counted.of(service),
       ...(clock && { clock }),
     };
-    return new ApiWorld(world, s3, deps, seen, owners);
+    return new ApiWorld(world, s3, deps, { seen, lines, counted }, owners);
   }
 
   async stop(): Promise<void> {

@@ -1,4 +1,5 @@
 import { HDNodeWallet, type LogDescription, Mnemonic } from "ethers";
+import { Registry } from "../../functions/metrics.ts";
 import { Outbox, type OutboxStore } from "../../functions/outbox.ts";
 import { Publisher, type PublisherDeps } from "../../functions/publisher.ts";
 import { keyRelayer, type Relayer } from "../../functions/relay.ts";
@@ -7,6 +8,7 @@ import type { Hex } from "../../lib/protocol/hex.ts";
 import type { Signed } from "../../lib/protocol/statements.ts";
 import { type Store as Bucket, type RequestLog, startStore } from "../../local/store/store.ts";
 import { type World, waybill } from "./contract.ts";
+import { secret } from "./secrets.ts";
 
 /** One of anvil's rich accounts that nobody else in the tests pays from. */
 export const RELAYER: string = HDNodeWallet.fromMnemonic(
@@ -21,7 +23,11 @@ export class Desk {
   readonly store: Store;
   readonly outbox: Outbox;
   readonly relayer: Relayer = keyRelayer(RELAYER);
+  /** What the publishers warn of. */
   readonly log: string[] = [];
+  /** All that they say. */
+  readonly lines: Record<string, unknown>[] = [];
+  readonly counted: Registry = new Registry();
   readonly #bucket: Bucket;
   readonly #publishers: Publisher[] = [];
   /** The chain's first block that is this desk's. */
@@ -32,6 +38,7 @@ export class Desk {
     this.#fromBlock = fromBlock;
     this.#bucket = bucket;
     const { endpoint: s3Endpoint, bucket: name, region, credentials: s3Credentials } = bucket;
+    secret(s3Credentials.secretAccessKey);
     this.storeConfig = { bucket: name, region, s3Endpoint, s3Credentials };
     this.store = new Store(this.storeConfig);
     this.outbox = new Outbox(this.store, world.domain);
@@ -57,7 +64,11 @@ export class Desk {
       blockTime: 100,
       relayer: this.relayer,
       fees: { kind: "market", maxFeePerGas: 10n ** 12n },
-      log: (line) => void this.log.push(line),
+      log: (line, level) => {
+        if (level !== "INFO") this.log.push(line);
+        this.lines.push(JSON.parse(line) as Record<string, unknown>);
+      },
+      metrics: this.counted.of("publisher"),
       ...over,
     });
     this.#publishers.push(publisher);
