@@ -14,6 +14,17 @@ export interface Fault {
   readonly status: number;
 }
 
+/** The same of a service that we ask without the SDK. `name` is its word for what was wrong. */
+export class AwsFault extends Error {
+  readonly $metadata: { readonly httpStatusCode: number };
+
+  constructor(name: string, status: number) {
+    super(`${name} (${status})`);
+    this.name = name;
+    this.$metadata = { httpStatusCode: status };
+  }
+}
+
 export function faultOf(error: unknown): Fault {
   const { name, $metadata } = (error ?? {}) as { name?: unknown; $metadata?: { httpStatusCode?: unknown } };
   const status = $metadata?.httpStatusCode;

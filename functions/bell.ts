@@ -1,6 +1,6 @@
-import { SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
-import { quietSdk } from "./aws.ts";
+import { AwsJson } from "./aws-json.ts";
 import type { Config } from "./config.ts";
+import { credentialsFrom } from "./credentials.ts";
 
 /**
  * Wakes the publisher. It never fails: whatever it should publish is in the outbox by then, and a schedule looks there too.
@@ -14,16 +14,17 @@ const RING_TIMEOUT_MS = 2_000;
 export function bellOf(config: Config): Bell {
   const { queueUrl, region, chainId, contract } = config;
   if (queueUrl === undefined) return async () => {};
-  quietSdk();
-  const client = new SQSClient({ region, endpoint: new URL(queueUrl).origin });
+  const endpoint = new URL(new URL(queueUrl).origin);
+  const options = { endpoint, region, credentials: credentialsFrom(), timeout: RING_TIMEOUT_MS };
+  const queue = new AwsJson("sqs", { name: "AmazonSQS", version: "1.0" }, options);
   return async () => {
-    const command = new SendMessageCommand({
+    const message = {
       QueueUrl: queueUrl,
       MessageBody: "ring",
       MessageGroupId: `${chainId}-${contract}`,
       // Random: the queue must not swallow a ring because it looks like an earlier one.
       MessageDeduplicationId: crypto.randomUUID(),
-    });
-    await client.send(command, { abortSignal: AbortSignal.timeout(RING_TIMEOUT_MS) }).catch(() => undefined);
+    };
+    await queue.call("SendMessage", message).catch(() => undefined);
   };
 }

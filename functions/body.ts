@@ -1,5 +1,6 @@
 import { readWithin } from "../lib/protocol/body.ts";
-import { WaybillError } from "../lib/protocol/errors.ts";
+import type { WaybillError } from "../lib/protocol/errors.ts";
+import { overLimit } from "./limit.ts";
 
 /**
  * Reads a request's body, and no more of it than a route takes, however the body is framed and whatever it claims.
@@ -12,5 +13,5 @@ export async function readBody(request: Request, limit: number): Promise<Uint8Ar
 
 function tooLarge(limit: number): WaybillError {
   const most = limit === 0 ? "This request takes no body." : `The body of this request may have ${limit} bytes.`;
-  return new WaybillError("PAYLOAD_TOO_LARGE", most);
+  return overLimit("PAYLOAD_TOO_LARGE", most, { name: "body", value: limit, unit: "bytes" });
 }

@@ -2,7 +2,7 @@ import * as z from "zod/mini";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import type { Address } from "../lib/protocol/hex.ts";
 import { MAX_PAYLOAD, MIN_PART_SIZE } from "../lib/protocol/limits.ts";
-import type { StoreConfig } from "./store.ts";
+import type { StoreConfig } from "./objects.ts";
 
 /** What one member may use. */
 export interface Caps {
@@ -33,6 +33,11 @@ export interface Config extends StoreConfig {
    * come only with transactions, for there an idle chain's newest block is old, and right.
    */
   readonly staleAfter?: number;
+  /**
+   * Milliseconds for which requests share what one of them saw of the chain's newest block, and of a task's events: never of
+   * anybody's standing. Without it, each looks for itself.
+   */
+  readonly shared?: number;
   /** The contract's first block. */
   readonly fromBlock: number;
   /** Whose tasks are served; "*": everybody's, for a stack on one machine. */
@@ -50,6 +55,8 @@ export interface Config extends StoreConfig {
   readonly nonces: "store" | "memory";
 }
 
+/** Less than a block of most chains, and many members who look at the same moment cost one look. */
+const SHARED_MS = 2_000;
 export const DEFAULT_RETENTION: number = 24 * 3600 * 1000;
 /**
  * Far above what a round of training needs. Requests: an upload asks for URLs once per 16 MiB, because it hashes no further
@@ -126,6 +133,7 @@ export function configFromEnv(env: Readonly<Record<string, string | undefined>>)
     confirmations: set.WAYBILL_CONFIRMATIONS,
     blockTime: set.WAYBILL_BLOCK_TIME,
     ...(set.WAYBILL_MAX_BLOCK_AGE !== undefined && { staleAfter: set.WAYBILL_MAX_BLOCK_AGE }),
+    shared: SHARED_MS,
     fromBlock: set.WAYBILL_FROM_BLOCK ?? 0,
     owners: set.WAYBILL_OWNERS,
     bucket: set.WAYBILL_BUCKET,

@@ -4,6 +4,7 @@ import type { Hex } from "../lib/protocol/hex.ts";
 import { MAX_EVENT_BYTES, MAX_EVENTS } from "../lib/protocol/limits.ts";
 import { type eventsAnswer, type eventsQuery, type Head, type TaskEvent, wireText } from "../lib/protocol/wire.ts";
 import { type Deps, nowOf } from "./deps.ts";
+import type { Objects } from "./objects.ts";
 
 /**
  * How long a request waits for an event where waiting is free. Its answer also carries the chain's time, by which
@@ -12,41 +13,78 @@ import { type Deps, nowOf } from "./deps.ts";
 const LONG_POLL_MS = 2_000;
 /** Between two looks at the chain. */
 const LOOK_MS = 100;
+/** Answers that are kept for others to share: each may have 4 MiB, and those that many ask for are few. */
+const MAX_KEPT = 8;
 
 type Query = z.output<typeof eventsQuery>;
 type Answer = z.output<typeof eventsAnswer>;
 
-/**
- * A task's events with `confirmations` on top, after a cursor, before one, or the newest one.
- * @throws WaybillError CONFLICT if the cursor is not on this chain.
- */
-export async function readEvents(deps: Deps, task: Hex, query: Query, signal: AbortSignal): Promise<Answer> {
-  if ("after" in query) {
-    const { after: seq, block, hash } = query;
-    return eventsAfter(deps, task, { seq, block, hash }, signal);
-  }
-  return deps.chain.atOne(async (chain) => {
-    const head = await chain.head();
-    const newest = await chain.latest(task, head.block);
-    if ("before" in query) return eventsBefore(chain, task, { seq: query.before, block: query.block }, head, newest);
-    const events = newest.seq === 0 ? [] : await chain.eventsBefore(task, past(newest), 1);
-    return { events, next: newest, head, poll: pollOf(deps) };
-  });
-}
+/** Reads tasks' events for the API. */
+export class Events {
+  readonly #deps: Deps<Objects>;
+  /** What was read a moment ago, by task and place, oldest first. */
+  readonly #kept = new Map<string, { readonly answer: Promise<Answer>; readonly until: number }>();
 
-async function eventsAfter(deps: Deps, task: Hex, cursor: Cursor, signal: AbortSignal): Promise<Answer> {
-  const until = nowOf(deps) + (deps.config.longPoll ? LONG_POLL_MS : 0);
-  for (let seen = -1; ; await pause(LOOK_MS, signal)) {
-    const over = nowOf(deps) >= until || signal.aborted;
-    const { head, events } = await deps.chain.atOne(async (chain) => {
-      const head = await chain.head();
-      if (head.block === seen && !over) return { head, events: [] }; // a block that was looked at has nothing new
-      return { head, events: withinBytes(await chain.eventsAfter(task, cursor, head.block, MAX_EVENTS)) };
+  constructor(deps: Deps<Objects>) {
+    this.#deps = deps;
+  }
+
+  /**
+   * A task's events with `confirmations` on top, after a cursor, before one, or the newest one. Whoever asks for those after
+   * the same cursor within a moment (`Config.shared`) shares one reading: members that wait for the same event all do.
+   * @throws WaybillError CONFLICT if the cursor is not on this chain.
+   */
+  read(task: Hex, query: Query, signal: AbortSignal): Promise<Answer> {
+    if (!("after" in query)) return this.#readOnce(task, query);
+    const { after: seq, block, hash } = query;
+    const { longPoll, shared = 0 } = this.#deps.config;
+    const read = () => this.#after(task, { seq, block, hash }, signal);
+    return longPoll || shared === 0 ? read() : this.#share(`${task} ${seq} ${block} ${hash}`, shared, read);
+  }
+
+  #share(name: string, ms: number, read: () => Promise<Answer>): Promise<Answer> {
+    const now = performance.now();
+    const kept = this.#kept.get(name);
+    if (kept && now < kept.until) return kept.answer;
+    const answer = read();
+    this.#kept.delete(name);
+    this.#kept.set(name, { answer, until: now + ms });
+    for (const [old, { until }] of this.#kept) if (this.#kept.size > MAX_KEPT || until <= now) this.#kept.delete(old);
+    answer.catch(() => this.#kept.delete(name));
+    return answer;
+  }
+
+  #readOnce(task: Hex, query: Exclude<Query, { after: number }>): Promise<Answer> {
+    return this.#deps.chain.atOne(async (chain) => {
+      const head = await chain.head(true); // who asks where things stand means now
+      const newest = await chain.latest(task, head.block);
+      if ("before" in query) return eventsBefore(chain, task, { seq: query.before, block: query.block }, head, newest);
+      const events = newest.seq === 0 ? [] : await chain.eventsBefore(task, past(newest), 1);
+      return { events, next: newest, head, poll: this.#poll };
     });
-    seen = head.block;
-    const last = events.at(-1);
-    if (last) return { events, next: { seq: last.seq, block: last.block }, head, poll: pollOf(deps) };
-    if (over) return { events, next: { seq: cursor.seq, block: cursor.block }, head, poll: pollOf(deps) };
+  }
+
+  async #after(task: Hex, cursor: Cursor, signal: AbortSignal): Promise<Answer> {
+    const deps = this.#deps;
+    const until = nowOf(deps) + (deps.config.longPoll ? LONG_POLL_MS : 0);
+    for (let seen = -1; ; await pause(LOOK_MS, signal)) {
+      const over = nowOf(deps) >= until || signal.aborted;
+      const { head, events } = await deps.chain.atOne(async (chain) => {
+        const head = await chain.head();
+        if (head.block === seen && !over) return { head, events: [] }; // a block that was looked at has nothing new
+        return { head, events: withinBytes(await chain.eventsAfter(task, cursor, head.block, MAX_EVENTS)) };
+      });
+      seen = head.block;
+      const last = events.at(-1);
+      if (last) return { events, next: { seq: last.seq, block: last.block }, head, poll: this.#poll };
+      if (over) return { events, next: { seq: cursor.seq, block: cursor.block }, head, poll: this.#poll };
+    }
+  }
+
+  /** Milliseconds until another look is worth it; 0 where the call itself waits. */
+  get #poll(): number {
+    const { longPoll, blockTime } = this.#deps.config;
+    return longPoll ? 0 : blockTime;
   }
 }
 
@@ -73,11 +111,6 @@ function withinBytes(events: TaskEvent[]): TaskEvent[] {
     return bytes > MAX_EVENT_BYTES;
   });
   return end === -1 ? events : events.slice(0, Math.max(1, end));
-}
-
-/** Milliseconds until another look is worth it; 0 where the call itself waits. */
-function pollOf({ config }: Deps): number {
-  return config.longPoll ? 0 : config.blockTime;
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {

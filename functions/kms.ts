@@ -1,16 +1,14 @@
 import { createPublicKey } from "node:crypto";
-import { GetPublicKeyCommand, type GetPublicKeyCommandOutput, KMSClient, SignCommand } from "@aws-sdk/client-kms";
 import { secp256k1 } from "@noble/curves/secp256k1";
-import { computeAddress, getBytes, recoverAddress, Signature, Transaction } from "ethers";
+import { computeAddress, recoverAddress, Signature, Transaction } from "ethers";
 import { WaybillError } from "../lib/protocol/errors.ts";
-import { type Address, type Hex, toHex, wordHex } from "../lib/protocol/hex.ts";
-import { faultOf, quietSdk, unavailable } from "./aws.ts";
+import { type Address, type Hex, hexToBase64, toHex, wordHex } from "../lib/protocol/hex.ts";
+import { faultOf, unavailable } from "./aws.ts";
+import { AwsJson } from "./aws-json.ts";
+import { credentialsFrom } from "./credentials.ts";
+import { endpointOf } from "./endpoint.ts";
 import type { Relayer } from "./relay.ts";
 
-// The only importer of the KMS SDK. It is loaded for a key in KMS alone: nobody else needs that package.
-
-/** One call with the SDK's own retries. The publisher's step waits for it. */
-const CALL_TIMEOUT_MS = 8_000;
 /** What retrying can't cure: the operator must name another key, or give the publisher its rights. */
 const WRONG: Readonly<Record<string, string>> = {
   NotFoundException: "there is no such key in this region",
@@ -29,6 +27,8 @@ export interface KmsOptions {
   readonly endpoint?: string;
   /** Milliseconds for one call, retries included. */
   readonly timeout?: number;
+  /** Whose key it is, for messages. Default "relayer's". */
+  readonly whose?: string;
 }
 
 /**
@@ -38,34 +38,58 @@ export interface KmsOptions {
  * doesn't answer or the key is out of use; BAD_SERVER for a signature that isn't this key's. So does `sign`.
  */
 export async function kmsRelayer(key: string, options: KmsOptions): Promise<Relayer> {
-  quietSdk();
-  const { region, endpoint, timeout = CALL_TIMEOUT_MS } = options;
-  const client = new KMSClient({ region, ...(endpoint !== undefined && { endpoint }) });
-  const limit = () => ({ abortSignal: AbortSignal.timeout(timeout) });
-  const found = await client.send(new GetPublicKeyCommand({ KeyId: key }), limit()).catch(refuse);
-  const address = addressOf(found);
+  const { region, timeout, whose = "relayer's" } = options;
+  const kms = new AwsJson(
+    "kms",
+    { name: "TrentService", version: "1.1" },
+    { endpoint: whereFor(options), region, credentials: credentialsFrom(), timeout },
+  );
+  const refuse = (error: unknown): never => {
+    throw refusalOf(error, whose);
+  };
+  const found = (await kms.call("GetPublicKey", { KeyId: key }).catch(refuse)) as PublicKeyAnswer;
+  const address = addressOf(found, whose);
   return {
     address,
     sign: async (unsigned) => {
       const transaction = Transaction.from(unsigned);
-      const command = new SignCommand({
+      const order = {
         KeyId: key,
-        Message: getBytes(transaction.unsignedHash),
+        Message: hexToBase64(transaction.unsignedHash),
         MessageType: "DIGEST",
         SigningAlgorithm: "ECDSA_SHA_256", // with a DIGEST it names the length alone: nothing is hashed again
-      });
-      const { Signature: der } = await client.send(command, limit()).catch(refuse);
-      transaction.signature = signatureOf(der, transaction.unsignedHash, address);
+      };
+      const { Signature: der } = (await kms.call("Sign", order).catch(refuse)) as { Signature?: unknown };
+      transaction.signature = signatureOf(bytesIn(der), transaction.unsignedHash, address);
       return transaction.serialized as Hex;
     },
   };
 }
 
-function addressOf({ PublicKey: der, KeySpec: spec, KeyUsage: usage }: GetPublicKeyCommandOutput): Address {
+interface PublicKeyAnswer {
+  readonly PublicKey?: unknown;
+  readonly KeySpec?: unknown;
+  readonly KeyUsage?: unknown;
+}
+
+/** The variables are those that the SDK knows. */
+function whereFor({ endpoint, region }: KmsOptions): URL {
+  const { AWS_ENDPOINT_URL_KMS, AWS_ENDPOINT_URL } = process.env;
+  const other = endpoint ?? AWS_ENDPOINT_URL_KMS ?? AWS_ENDPOINT_URL;
+  return other === undefined ? endpointOf("kms", region) : new URL(other);
+}
+
+/** What is no base64 is no DER either. */
+function bytesIn(base64: unknown): Buffer {
+  return Buffer.from(typeof base64 === "string" ? base64 : "", "base64");
+}
+
+function addressOf(found: PublicKeyAnswer, whose: string): Address {
+  const { PublicKey: der, KeySpec: spec, KeyUsage: usage } = found;
   if (spec !== "ECC_SECG_P256K1" || usage !== "SIGN_VERIFY")
-    throw new WaybillError("USAGE", "The relayer's KMS key must be an ECC_SECG_P256K1 key for SIGN_VERIFY.");
+    throw new WaybillError("USAGE", `The ${whose} KMS key must be an ECC_SECG_P256K1 key for SIGN_VERIFY.`);
   try {
-    const publicKey = createPublicKey({ key: Buffer.from(der!), format: "der", type: "spki" });
+    const publicKey = createPublicKey({ key: bytesIn(der), format: "der", type: "spki" });
     const { x, y } = publicKey.export({ format: "jwk" });
     const point = Buffer.concat([Buffer.of(4), Buffer.from(x!, "base64url"), Buffer.from(y!, "base64url")]);
     return toHex(computeAddress(toHex(point)).toLowerCase());
@@ -75,7 +99,7 @@ function addressOf({ PublicKey: der, KeySpec: spec, KeyUsage: usage }: GetPublic
 }
 
 /** KMS gives r and s in DER, with any s: the chain wants the low one, and the parity that leads back to the key. */
-function signatureOf(der: Uint8Array | undefined, digest: string, address: Address): Signature {
+function signatureOf(der: Uint8Array, digest: string, address: Address): Signature {
   const { r, s } = lowSignatureIn(der);
   for (const yParity of [0, 1] as const) {
     const signature = Signature.from({ r: wordHex(r), s: wordHex(s), yParity });
@@ -84,9 +108,9 @@ function signatureOf(der: Uint8Array | undefined, digest: string, address: Addre
   throw new WaybillError("BAD_SERVER", "KMS answered with a signature that is not this key's.");
 }
 
-function lowSignatureIn(der: Uint8Array | undefined): { r: bigint; s: bigint } {
+function lowSignatureIn(der: Uint8Array): { r: bigint; s: bigint } {
   try {
-    return secp256k1.Signature.fromDER(der!).normalizeS();
+    return secp256k1.Signature.fromDER(der).normalizeS();
   } catch {
     throw new WaybillError("BAD_SERVER", "KMS answered with a malformed signature.");
   }
@@ -101,11 +125,11 @@ function recoveredFrom(signature: Signature, digest: string): Address | null {
   }
 }
 
-function refuse(error: unknown): never {
+function refusalOf(error: unknown, whose: string): WaybillError {
   const { name } = faultOf(error);
   const wrong = WRONG[name];
-  if (wrong) throw new WaybillError("USAGE", `The relayer's KMS key can't be used: ${wrong}.`);
+  if (wrong) return new WaybillError("USAGE", `The ${whose} KMS key can't be used: ${wrong}.`);
   if (OUT_OF_USE.has(name))
-    throw new WaybillError("UNAVAILABLE", "The relayer's KMS key is disabled or about to be deleted. Enable it again.");
-  throw unavailable("relayer's KMS", error);
+    return new WaybillError("UNAVAILABLE", `The ${whose} KMS key is disabled or about to be deleted. Enable it again.`);
+  return unavailable(`${whose} KMS`, error);
 }

@@ -2,7 +2,8 @@ import { WaybillError } from "../lib/protocol/errors.ts";
 import type { Address } from "../lib/protocol/hex.ts";
 import type { Caps, Config } from "./config.ts";
 import { nonceMinute } from "./keys.ts";
-import type { Store } from "./store.ts";
+import { overLimit } from "./limit.ts";
+import type { Objects } from "./objects.ts";
 
 type Rates = Pick<Caps, "requests" | "statements">;
 
@@ -23,7 +24,7 @@ export interface Nonces {
 const nameOf = (nonce: string, statements: number) => (statements === 0 ? nonce : `${nonce}.${statements}`);
 
 /** The replay guard of a configuration. Apps in one process share theirs, or in memory each would have caps of its own. */
-export function noncesOf({ config, store }: { config: Pick<Config, "nonces" | "caps">; store: Store }): Nonces {
+export function noncesOf({ config, store }: { config: Pick<Config, "nonces" | "caps">; store: Objects }): Nonces {
   return config.nonces === "memory" ? new MemoryNonces(config.caps) : new StoredNonces(store, config.caps);
 }
 
@@ -31,10 +32,10 @@ const minuteOf = (created: number) => Math.floor(created / 60);
 
 /** Nonces as small objects: one If-None-Match write claims, one LIST of the minute counts. */
 class StoredNonces implements Nonces {
-  readonly #store: Store;
+  readonly #store: Objects;
   readonly #caps: Rates;
 
-  constructor(store: Store, caps: Rates) {
+  constructor(store: Objects, caps: Rates) {
     this.#store = store;
     this.#caps = caps;
   }
@@ -44,11 +45,8 @@ class StoredNonces implements Nonces {
     await this.#write(prefix + nameOf(nonce, statements));
     // Counted after it is written: of many at once, none is left out of every count.
     const used = await this.#store.list(prefix, { limit: this.#caps.requests + 1 });
-    checkRate(
-      used.map((entry) => entry.key),
-      statements,
-      this.#caps,
-    );
+    const names = used.map((entry) => entry.key);
+    checkRate(names, statements, this.#caps, created);
   }
 
   async #write(key: string): Promise<void> {
@@ -74,7 +72,7 @@ class MemoryNonces implements Nonces {
     const name = nameOf(nonce, statements);
     if (used.has(name)) throw replayed();
     used.add(name);
-    checkRate([...used], statements, this.#caps);
+    checkRate([...used], statements, this.#caps, created);
   }
 
   #usedBy(account: Address, minute: number): Set<string> {
@@ -93,12 +91,15 @@ function replayed(): WaybillError {
 }
 
 /** `used`: all of the minute, the request in question too. */
-function checkRate(used: readonly string[], statements: number, caps: Rates): void {
+function checkRate(used: readonly string[], statements: number, caps: Rates, created: number): void {
   const posted = used.reduce((sum, name) => sum + Number(/\.(\d+)$/.exec(name)?.[1] ?? 0), 0);
-  if (used.length > caps.requests) throw tooMany(`${caps.requests} requests that write or issue URLs`);
-  if (statements > 0 && posted > caps.statements) throw tooMany(`${caps.statements} statements`);
+  if (used.length > caps.requests) throw tooMany("requests", caps, "requests that write or issue URLs", created);
+  if (statements > 0 && posted > caps.statements) throw tooMany("statements", caps, "statements", created);
 }
 
-function tooMany(what: string): WaybillError {
-  return new WaybillError("RATE_LIMITED", `An account may make ${what} in a minute. Wait for the next.`);
+function tooMany(name: keyof Rates, caps: Rates, what: string, created: number): WaybillError {
+  const value = caps[name];
+  const limit = { name, value, unit: `${name} in a minute` };
+  const rest = 60 - (created % 60);
+  return overLimit("RATE_LIMITED", `An account may make ${value} ${what} in a minute. Wait for the next.`, limit, rest);
 }

@@ -1,116 +1,249 @@
-import http from "node:http";
-import https from "node:https";
-import type { S3Client } from "@aws-sdk/client-s3";
-import { SignatureV4 } from "@smithy/signature-v4";
-import type { Presigner } from "./presigner.ts";
+import { createHash } from "node:crypto";
+import { parseXML, XmlNode } from "@aws-sdk/xml-builder";
+import * as z from "zod/mini";
+import { AwsFault, unavailable } from "./aws.ts";
+import { type CredentialSource, type Credentials, credentialsFrom } from "./credentials.ts";
+import { type BucketPlace, bucketUrl } from "./endpoint.ts";
+import { type Answer, type Ask, escapeUri, Signed } from "./signed.ts";
 
-/** What is left of a call's time is the SDK's. */
-const TRY_TIMEOUT_MS = 3_000;
-/** As many as the SDK's own client has. */
-const MAX_SOCKETS = 50;
-/** S3 closes idle connections after about 5 s: one that is about to die should not be used. */
-const IDLE_MS = 4_000;
-/** Keys that look the same in a URL. All of ours do. */
-const PLAIN_KEY = /^[\w./-]+$/;
+/** What one DeleteObjects may name, and one page of a listing tell. */
+const MAX_KEYS = 1_000;
+/** Deleted at the same time, by a store that wants them one by one. */
+const DELETED_AT_ONCE = 50;
+/** S3 answers 409 to one of two writers at the same instant and says: start again. */
+const CONFLICT_RETRIES = 4;
+/** Said of a request that came to the wrong region, or to a bucket that isn't there: an operator's mistake. */
+const MISPLACED =
+  /^(PermanentRedirect|TemporaryRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException)$/;
 
-/** An answer that came whole. */
-export interface ObjectAnswer {
-  readonly status: number;
-  readonly etag: string;
-  readonly bytes: Uint8Array;
+export interface StoreConfig extends BucketPlace {
+  /** Without them, the environment's, or what the SDK finds (role, profile). */
+  readonly s3Credentials?: Credentials;
 }
 
-export interface ObjectRequest {
-  readonly method: "GET" | "PUT" | "DELETE";
+/** Writes only if nothing is there, or only over exactly that version. */
+export type Condition = { readonly ifNoneMatch: true } | { readonly ifMatch: string };
+
+export interface ListOptions {
+  /** Only keys behind this one. */
+  readonly startAfter?: string;
+  /** Default 1,000. */
+  readonly limit?: number;
+}
+
+export interface ListedObject {
   readonly key: string;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array;
+  readonly size: number;
+  /** By the store's clock; of a payload perhaps the beginning of its upload. */
+  readonly modified: Date;
 }
+
+const listed = z.object({ Key: z.string(), Size: z.string(), LastModified: z.string() });
+/** In XML a list of one looks like what it holds. */
+const listing = z.object({
+  ListBucketResult: z.object({
+    IsTruncated: z.optional(z.string()),
+    Contents: z.optional(z.union([z.array(listed), listed])),
+  }),
+});
+const deleted = z.object({ DeleteResult: z.union([z.object({ Error: z.optional(z.unknown()) }), z.string()]) });
 
 /**
- * One try to get, put or delete a small object, at a fraction of the processor time that the SDK takes to do it: the publisher
- * does it thousands of times, and that was most of its work. Signer, credentials, addresses and clock are the SDK's.
- *
- * It knows good answers only. Whatever else comes, or nothing, is for the SDK to try again and to explain: every request of
- * this kind may be repeated. Redirects are not followed.
+ * The bucket's small objects, without the S3 SDK: a function that has nothing to do with uploads bundles, starts and runs
+ * lighter so, and the SDK's middleware was most of the publisher's work. Every fault is a WaybillError UNAVAILABLE that names
+ * neither key nor URL; what a caller must tell apart (missing, condition failed) is a value.
  */
 export class Objects {
-  readonly #client: S3Client;
-  readonly #presigner: Presigner;
-  readonly #signer: SignatureV4;
-  #line: { readonly base: URL; readonly agent: http.Agent } | undefined;
+  protected readonly place: BucketPlace;
+  protected readonly credentials: CredentialSource;
+  protected readonly signed: Signed;
 
-  constructor(client: S3Client, presigner: Presigner) {
-    this.#client = client;
-    this.#presigner = presigner;
-    const { credentials, region, sha256 } = client.config;
-    this.#signer = new SignatureV4({ credentials, region, sha256, service: "s3", uriEscapePath: false });
+  constructor(config: StoreConfig) {
+    this.place = config;
+    this.credentials = credentialsFrom(config.s3Credentials);
+    const { credentials } = this;
+    this.signed = new Signed({
+      endpoint: bucketUrl(config),
+      service: "s3",
+      region: config.region,
+      credentials,
+      codeOf,
+    });
   }
 
-  /** Null when nothing could be learned: the request may have been carried out, or not. */
-  async ask(request: ObjectRequest): Promise<ObjectAnswer | null> {
-    if (!PLAIN_KEY.test(request.key)) return null;
+  /** The JSON under a key with its version, or null when there is none. */
+  async getJson(key: string): Promise<{ value: unknown; etag: string } | null> {
+    const found = await this.#get(key);
+    if (found === null) return null;
     try {
-      const { base, agent } = await this.#connect();
-      return await exchange(await this.#sign(request, base), agent);
-    } catch {
-      return null;
+      return { value: JSON.parse(new TextDecoder().decode(found.bytes)) as unknown, etag: found.etag };
+    } catch (error) {
+      throw unavailable("store", error);
     }
   }
 
+  /** Writes JSON; null when the condition failed (after a lost answer also by our own write: read it and compare). */
+  putJson(key: string, value: unknown, condition?: Condition): Promise<{ etag: string } | null> {
+    return this.putBytes(key, new TextEncoder().encode(JSON.stringify(value)), "application/json", condition);
+  }
+
+  async getBytes(key: string): Promise<Uint8Array | null> {
+    return (await this.#get(key))?.bytes ?? null;
+  }
+
+  /** As `putJson`, with any bytes. */
+  async putBytes(
+    key: string,
+    bytes: Uint8Array,
+    contentType: string,
+    condition?: Condition,
+  ): Promise<{ etag: string } | null> {
+    const headers = { "content-type": contentType, ...(condition && headersOf(condition)) };
+    for (let attempt = 0; ; attempt++) {
+      const answer = await this.ask({ method: "PUT", path: pathOf(key), headers, body: bytes });
+      if (answer.status === 200) return { etag: answer.headers.etag ?? "" };
+      if (condition && (answer.status === 412 || answer.code === "NoSuchKey")) return null; // if-match on a missing object
+      if (!condition || answer.status !== 409 || attempt === CONFLICT_RETRIES) throw faultIn(answer);
+      await new Promise((resolve) => setTimeout(resolve, 20 * 2 ** attempt * (1 + Math.random())));
+    }
+  }
+
+  /** Objects under a prefix in the order of their keys' bytes. */
+  async list(prefix: string, { startAfter, limit = MAX_KEYS }: ListOptions = {}): Promise<ListedObject[]> {
+    const found: ListedObject[] = [];
+    let after = startAfter;
+    for (;;) {
+      const page = await this.#listPage(prefix, after, Math.min(MAX_KEYS, limit - found.length));
+      found.push(...page.entries);
+      after = found.at(-1)?.key;
+      if (!page.more || page.entries.length === 0 || found.length >= limit) return found;
+    }
+  }
+
+  /** Deletes objects; a missing one is no fault. After an error any of them may be gone, and any may be there. */
+  async delete(keys: string | readonly string[]): Promise<void> {
+    if (typeof keys === "string" || keys.length === 1) return this.#delete(String(keys));
+    for (let i = 0; i < keys.length; i += MAX_KEYS) await this.#deleteAll(keys.slice(i, i + MAX_KEYS));
+  }
+
+  /** Milliseconds since 1970 by the store's own clock, as its answers told it. */
+  now(): number {
+    return this.signed.now().getTime();
+  }
+
   close(): void {
-    this.#line?.agent.destroy();
+    this.signed.close();
   }
 
-  async #connect(): Promise<{ base: URL; agent: http.Agent }> {
-    const base = this.#line?.base ?? (await this.#presigner.base());
-    const { Agent } = transportOf(base.protocol);
-    this.#line ??= { base, agent: new Agent({ keepAlive: true, maxSockets: MAX_SOCKETS, timeout: IDLE_MS }) };
-    return this.#line;
+  /** The answer to a request, whatever it is. @throws WaybillError UNAVAILABLE if there is none. */
+  protected async ask(ask: Ask): Promise<Answer> {
+    try {
+      return await this.signed.send(ask);
+    } catch (error) {
+      throw unavailable("store", error);
+    }
   }
 
-  #sign({ method, key, headers, body }: ObjectRequest, base: URL): Promise<SignedRequest> {
-    const request = {
-      method,
-      protocol: base.protocol,
-      hostname: base.hostname.replace(/^\[|\]$/g, ""), // as node:http wants IPv6
-      ...(base.port && { port: Number(base.port) }),
-      path: `${base.pathname.replace(/\/$/, "")}/${key}`,
-      headers: { host: base.host, ...headers, ...(body && { "content-length": String(body.length) }) },
-      body,
+  async #get(key: string): Promise<{ bytes: Uint8Array; etag: string } | null> {
+    const answer = await this.ask({ method: "GET", path: pathOf(key) });
+    if (answer.status === 200) return { bytes: answer.bytes, etag: answer.headers.etag ?? "" };
+    if (isMissing(answer)) return null;
+    throw faultIn(answer);
+  }
+
+  async #delete(key: string): Promise<void> {
+    const answer = await this.ask({ method: "DELETE", path: pathOf(key) });
+    if (answer.status >= 300 && !isMissing(answer)) throw faultIn(answer);
+  }
+
+  /** Not every S3-compatible store takes DeleteObjects. */
+  async #deleteAll(keys: readonly string[]): Promise<void> {
+    if (keys.length === 0 || (await this.#deletesTogether(keys))) return;
+    for (let i = 0; i < keys.length; i += DELETED_AT_ONCE)
+      await Promise.all(keys.slice(i, i + DELETED_AT_ONCE).map((key) => this.#delete(key)));
+  }
+
+  async #deletesTogether(keys: readonly string[]): Promise<boolean> {
+    const objects = keys.map((key) => new XmlNode("Object", [XmlNode.of("Key", key)]));
+    const text = new XmlNode("Delete", [...objects, XmlNode.of("Quiet", "true")]).toString();
+    const body = new TextEncoder().encode(text);
+    const headers = {
+      "content-type": "application/xml",
+      "x-amz-checksum-sha256": createHash("sha256").update(body).digest("base64"),
     };
-    const signingDate = new Date(Date.now() + this.#client.config.systemClockOffset);
-    return this.#signer.sign(request, { signingDate });
+    try {
+      const answer = await this.signed.send({ method: "POST", path: "", query: { delete: "" }, headers, body });
+      const result = answer.status === 200 ? deleted.safeParse(readXml(answer.bytes)).data?.DeleteResult : undefined;
+      return result !== undefined && (typeof result === "string" || result.Error === undefined);
+    } catch {
+      return false;
+    }
+  }
+
+  async #listPage(
+    prefix: string,
+    after: string | undefined,
+    limit: number,
+  ): Promise<{ entries: ListedObject[]; more: boolean }> {
+    const start = after === undefined ? {} : { "start-after": after };
+    const query = { "list-type": "2", "max-keys": String(limit), prefix, ...start };
+    const answer = await this.ask({ method: "GET", path: "", query });
+    if (answer.status !== 200) throw faultIn(answer);
+    const { Contents = [], IsTruncated } = this.read(answer, listing).ListBucketResult;
+    const entries = [Contents].flat().map(({ Key, Size, LastModified }) => ({
+      key: Key,
+      size: Number(Size),
+      modified: new Date(LastModified),
+    }));
+    return { entries, more: IsTruncated === "true" };
+  }
+
+  /** @throws WaybillError UNAVAILABLE when the store's answer is not what S3's would be. */
+  protected read<T extends z.ZodMiniType>({ bytes, status }: Answer, schema: T): z.output<T> {
+    const parsed = schema.safeParse(readXml(bytes));
+    if (!parsed.success) throw unavailable("store", new AwsFault("MalformedAnswer", status));
+    return parsed.data;
   }
 }
 
-type SignedRequest = Awaited<ReturnType<SignatureV4["presign"]>>;
-
-function transportOf(protocol: string): typeof http | typeof https {
-  return protocol === "https:" ? https : http;
+/** A key as it is sent. */
+export function pathOf(key: string): string {
+  return `/${key.split("/").map(escapeUri).join("/")}`;
 }
 
-function exchange({ body, ...request }: SignedRequest, agent: http.Agent): Promise<ObjectAnswer> {
-  return new Promise((resolve, reject) => {
-    const { method, protocol, hostname, port, path, headers } = request;
-    const sent = transportOf(protocol).request({ method, protocol, hostname, port, path, headers, agent });
-    // What has come while this process was held up counts.
-    const timer = setTimeout(() => setImmediate(() => sent.destroy(new Error("no answer in time"))), TRY_TIMEOUT_MS);
-    const fail = (error: Error): void => {
-      clearTimeout(timer);
-      reject(error);
-    };
-    sent.on("error", fail);
-    sent.once("response", (response) => {
-      const chunks: Uint8Array[] = [];
-      response.on("data", (chunk: Uint8Array) => void chunks.push(chunk));
-      response.on("error", fail); // cut off, too
-      response.once("end", () => {
-        clearTimeout(timer);
-        const { statusCode: status = 0, headers } = response;
-        resolve({ status, etag: headers.etag ?? "", bytes: new Uint8Array(Buffer.concat(chunks)) }); // no Buffer, as from the SDK
-      });
-    });
-    sent.end(body);
-  });
+/** A missing bucket is an operator's fault, not a missing object. A HEAD can't say which. */
+export function isMissing({ status, code }: Answer): boolean {
+  return status === 404 && code !== "NoSuchBucket";
+}
+
+/** What callers are told; the log learns which region the bucket is in. */
+export function faultIn({ status, code, headers }: Answer): Error {
+  const region = headers["x-amz-bucket-region"];
+  const elsewhere =
+    (status < 400 || MISPLACED.test(code)) && typeof region === "string" && /^[\w-]{1,40}$/.test(region);
+  return unavailable(
+    "store",
+    new AwsFault(elsewhere ? `${code || "Redirect"}: the bucket is in ${region}` : code, status),
+  );
+}
+
+function headersOf(condition: Condition): Record<string, string> {
+  return "ifMatch" in condition ? { "if-match": condition.ifMatch } : { "if-none-match": "*" };
+}
+
+/** S3's own word in its error document. */
+function codeOf({ bytes }: { readonly bytes: Uint8Array }): string {
+  const parsed = errorDocument.safeParse(readXml(bytes));
+  return parsed.success ? parsed.data.Error.Code : "";
+}
+
+const errorDocument = z.object({ Error: z.object({ Code: z.string().check(z.regex(/^\w{1,80}$/)) }) });
+
+/** Undefined when it is no XML. */
+function readXml(bytes: Uint8Array): unknown {
+  try {
+    return parseXML(new TextDecoder().decode(bytes));
+  } catch {
+    return undefined;
+  }
 }

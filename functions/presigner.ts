@@ -1,6 +1,10 @@
-import type { S3Client } from "@aws-sdk/client-s3";
 import { S3RequestPresigner } from "@aws-sdk/s3-request-presigner";
 import type { PartRequest, PartUrl } from "../lib/protocol/wire.ts";
+import type { CredentialSource } from "./credentials.ts";
+import { type BucketPlace, bucketUrl } from "./endpoint.ts";
+import { pathOf } from "./objects.ts";
+import { Sha256 } from "./sha256.ts";
+import { escapeUri } from "./signed.ts";
 
 /** A presigned URL is a bearer secret; nobody needs one for longer than a few parts take. */
 const MAX_TTL = 15 * 60;
@@ -16,21 +20,28 @@ export interface PresignedUrl {
  * under it. A GET URL binds the object's ETag. All die with the credentials that signed them, at the latest after 15 minutes.
  */
 export class Presigner {
-  readonly #client: S3Client;
-  readonly #bucket: string;
+  readonly #base: URL;
+  readonly #credentials: CredentialSource;
+  readonly #now: () => Date;
   readonly #signer: S3RequestPresigner;
 
-  constructor(client: S3Client, bucket: string) {
-    this.#client = client;
-    this.#bucket = bucket;
-    this.#signer = new S3RequestPresigner({ ...client.config });
+  /** `now`: the time by the store's clock. */
+  constructor(place: BucketPlace, credentials: CredentialSource, now: () => Date) {
+    this.#base = bucketUrl(place);
+    this.#credentials = credentials;
+    this.#now = now;
+    this.#signer = new S3RequestPresigner({ credentials, region: place.region, sha256: Sha256 });
+  }
+
+  get origin(): string {
+    return this.#base.origin;
   }
 
   /** Seconds for which a URL signed now is good. */
   async lifetime(): Promise<number> {
-    const { expiration } = await this.#client.config.credentials();
+    const { expiration } = await this.#credentials();
     if (expiration === undefined) return MAX_TTL;
-    return Math.min(MAX_TTL, Math.max(1, Math.floor((expiration.getTime() - Date.now()) / 1000)));
+    return Math.min(MAX_TTL, Math.max(1, Math.floor((expiration.getTime() - this.#now().getTime()) / 1000)));
   }
 
   async part(key: string, uploadId: string, part: PartRequest, expiresIn: number): Promise<PartUrl> {
@@ -45,21 +56,6 @@ export class Presigner {
     return { url: await this.#presign("GET", key, { "x-id": "GetObject" }, headers, expiresIn), headers };
   }
 
-  /** Where the bucket's objects are, without a trailing slash. */
-  async base(): Promise<URL> {
-    const { endpoint, forcePathStyle, region, useDualstackEndpoint, useFipsEndpoint } = this.#client.config;
-    const custom = await endpoint?.();
-    const { url } = this.#client.config.endpointProvider({
-      Bucket: this.#bucket,
-      Region: await region(),
-      ForcePathStyle: Boolean(forcePathStyle),
-      UseDualStack: await useDualstackEndpoint(),
-      UseFIPS: await useFipsEndpoint(),
-      ...(custom && { Endpoint: originOf(custom) }),
-    });
-    return url;
-  }
-
   async #presign(
     method: string,
     key: string,
@@ -67,27 +63,21 @@ export class Presigner {
     headers: Record<string, string>,
     expiresIn: number,
   ): Promise<string> {
-    const base = await this.base();
+    const { protocol, hostname, host, port, pathname } = this.#base;
     const request = {
       method,
-      protocol: base.protocol,
-      hostname: base.hostname,
-      ...(base.port && { port: Number(base.port) }),
-      path: `${base.pathname.replace(/\/$/, "")}/${key}`,
+      protocol,
+      hostname,
+      ...(port && { port: Number(port) }),
+      path: `${pathname.replace(/\/$/, "")}${pathOf(key)}`,
       query,
-      headers: { host: base.host, ...headers },
+      headers: { host, ...headers },
     };
     // S3 ignores a checksum in the query, so ours must stay a header.
     const unhoistableHeaders = new Set(Object.keys(headers));
-    const signed = await this.#signer.presign(request, { expiresIn, unhoistableHeaders });
-    const pairs = Object.entries(signed.query ?? {}).map(
-      ([name, value]) => `${name}=${encodeURIComponent(String(value))}`,
-    );
-    return `${base.protocol}//${base.host}${signed.path}?${pairs.join("&")}`;
+    const signingDate = this.#now();
+    const signed = await this.#signer.presign(request, { expiresIn, unhoistableHeaders, signingDate });
+    const pairs = Object.entries(signed.query ?? {}).map(([name, value]) => `${name}=${escapeUri(String(value))}`);
+    return `${protocol}//${host}${signed.path}?${pairs.join("&")}`;
   }
-}
-
-function originOf(endpoint: { protocol: string; hostname: string; port?: number; path: string }): string {
-  const port = endpoint.port === undefined ? "" : `:${endpoint.port}`;
-  return `${endpoint.protocol}//${endpoint.hostname}${port}${endpoint.path}`;
 }

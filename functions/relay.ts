@@ -1,4 +1,4 @@
-import { Wallet } from "ethers";
+import { computeAddress, SigningKey, Transaction } from "ethers";
 import type { Fees } from "../lib/chain/fees.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import { type Address, type Hex, toHex } from "../lib/protocol/hex.ts";
@@ -7,7 +7,8 @@ import { type Address, type Hex, toHex } from "../lib/protocol/hex.ts";
 export type Unsigned = Fees & {
   readonly chainId: number;
   readonly nonce: number;
-  readonly to: Address;
+  /** Null: it creates a contract. */
+  readonly to: Address | null;
   readonly data: Hex;
   readonly gasLimit: number;
   readonly value: number;
@@ -20,18 +21,23 @@ export interface Relayer {
 }
 
 /** A relayer whose key this process holds. @throws WaybillError USAGE if it is no private key. */
-export function keyRelayer(privateKey: string): Relayer {
-  const wallet = walletOf(privateKey);
+export function keyRelayer(privateKey: string, whose: string = "relayer's"): Relayer {
+  const { key, address } = keyOf(privateKey, whose);
   return {
-    address: toHex(wallet.address.toLowerCase()),
-    sign: async (transaction) => (await wallet.signTransaction(transaction)) as Hex,
+    address,
+    sign: async (unsigned) => {
+      const transaction = Transaction.from(unsigned);
+      transaction.signature = key.sign(transaction.unsignedHash);
+      return transaction.serialized as Hex;
+    },
   };
 }
 
-function walletOf(privateKey: string): Wallet {
+function keyOf(privateKey: string, whose: string): { key: SigningKey; address: Address } {
   try {
-    return new Wallet(privateKey);
+    const key = new SigningKey(privateKey.startsWith("0x") ? privateKey : `0x${privateKey}`);
+    return { key, address: toHex(computeAddress(key.publicKey).toLowerCase()) };
   } catch {
-    throw new WaybillError("USAGE", "The relayer's key must be 32 bytes of hex."); // the cause would quote it
+    throw new WaybillError("USAGE", `The ${whose} key must be 32 bytes of hex.`); // the cause would quote it
   }
 }

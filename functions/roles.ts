@@ -1,7 +1,8 @@
-import type { ChainReader } from "../lib/chain/reader.ts";
+import type { ChainView } from "../lib/chain/view.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import type { Address, Hex } from "../lib/protocol/hex.ts";
 import type { Config } from "./config.ts";
+import type { Chain } from "./glance.ts";
 
 /** Who may call a route. `reader`: active members and the task's owner. `operator`: a configured owner, of a task to be. */
 export type Who = "operator" | "owner" | "member" | "reader";
@@ -13,34 +14,53 @@ export interface Standing {
   readonly index: number | null;
 }
 
+/** So many tasks' owners are remembered: some hundred bytes each. */
+const MAX_OWNERS = 10_000;
+/** A task's id commits to its owner, so nothing can ever make it another one, and it is asked for once. */
+const owners = new WeakMap<Chain, Map<Hex, Address>>();
+
 /**
- * Asks the chain who the caller is in the task. Never from a cache, nor from a node that is known to be behind: they could
- * still allow what a revocation forbids.
+ * Asks the chain who the caller is in the task. A membership is never taken from a cache, nor from a node that is known to be
+ * behind: they could still allow what a revocation forbids. What a node showed of its newest block a moment ago
+ * (`Config.shared`) tells as well that it isn't behind: that moment is all by which it can be.
  * @throws WaybillError UNKNOWN_TASK, NOT_OWNER, NOT_MEMBER, EXPELLED, and UNAVAILABLE when the chain can't be asked.
  */
 export async function standingIn(
-  chain: ChainReader,
+  chain: Chain,
   config: Config,
   task: Hex,
   account: Address,
   who: Exclude<Who, "operator">,
 ): Promise<Standing> {
-  const [roster, member] = await chain.atOne((view) =>
+  const known = owners.get(chain)?.get(task);
+  const [owner, member] = await chain.atOne((view) =>
     // A node answers for its newest block only after it has shown that one.
-    Promise.all([view.roster(task), view.member(task, account), view.tip()]),
+    Promise.all([known ?? ownerOf(view, task), view.member(task, account), view.tip()]),
   );
-  if (roster === null || !isServed(config, roster.owner))
+  if (owner !== null) remember(chain, task, owner);
+  if (owner === null || !isServed(config, owner))
     throw new WaybillError(
       "UNKNOWN_TASK",
       "There is no such task on this chain, opened by an owner whom this API serves. Check its id and the deployment: a local stack forgets its tasks when it ends.",
     );
-  const isOwner = roster.owner === account;
+  const isOwner = owner === account;
   const index = member?.active ? member.index : null;
   const may = who === "owner" ? isOwner : index !== null || (who === "reader" && isOwner);
-  if (may) return { owner: roster.owner, isOwner, index };
+  if (may) return { owner, isOwner, index };
   if (who === "owner") throw notOwner();
   if (member) throw new WaybillError("EXPELLED", "You were expelled from this task. Ask its owner to admit you again.");
   throw new WaybillError("NOT_MEMBER", "You are no member of this task. Ask its owner to admit you.");
+}
+
+async function ownerOf(view: ChainView, task: Hex): Promise<Address | null> {
+  return (await view.roster(task))?.owner ?? null;
+}
+
+function remember(chain: Chain, task: Hex, owner: Address): void {
+  const known = owners.get(chain) ?? new Map<Hex, Address>();
+  owners.set(chain, known);
+  if (known.size >= MAX_OWNERS) known.clear();
+  known.set(task, owner);
 }
 
 /** @throws WaybillError NOT_OWNER unless tasks of this account are served. */

@@ -2,54 +2,27 @@ import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
-  DeleteObjectCommand,
-  DeleteObjectsCommand,
-  GetObjectCommand,
-  HeadObjectCommand,
   ListMultipartUploadsCommand,
-  ListObjectsV2Command,
   ListPartsCommand,
-  PutObjectCommand,
   S3Client,
 } from "@aws-sdk/client-s3";
 import type { PartRequest, PartUrl } from "../lib/protocol/wire.ts";
 import { faultOf, quietSdk, unavailable } from "./aws.ts";
-import { Objects } from "./objects.ts";
-import { type PresignedUrl, Presigner } from "./presigner.ts";
+import type { StoreConfig } from "./objects.ts";
+import { Payloads } from "./payloads.ts";
+import { CALL_TIMEOUT_MS } from "./signed.ts";
 
-/** One call with the SDK's own retries. An HTTP API answers within 30 s, and a route makes a few calls. */
-const CALL_TIMEOUT_MS = 8_000;
+export type { Condition, ListedObject, StoreConfig } from "./objects.ts";
+export type { StoredObject } from "./payloads.ts";
+
 /** Completing 10,000 parts can take minutes; we stop waiting well before the HTTP API's 30 s and let the client ask again. */
 const COMPLETE_TIMEOUT_MS = 15_000;
-/** What one DeleteObjects may name. */
-const MAX_DELETED = 1_000;
-/** Deleted at the same time, by a store that wants them one by one. */
-const DELETED_AT_ONCE = 50;
-/** S3 answers 409 to one of two writers at the same instant and says: start again. */
-const CONFLICT_RETRIES = 4;
 
-export interface StoreConfig {
-  readonly bucket: string;
-  readonly region: string;
-  /** An S3-compatible server; without it, AWS. */
-  readonly s3Endpoint?: string;
-  /** Without them, the SDK's own chain (role, environment, profile). */
-  readonly s3Credentials?: {
-    readonly accessKeyId: string;
-    readonly secretAccessKey: string;
-    readonly sessionToken?: string;
-    readonly expiration?: Date;
-  };
-}
-
-/** Writes only if nothing is there, or only over exactly that version. */
-export type Condition = { readonly ifNoneMatch: true } | { readonly ifMatch: string };
-
-/** How an object stands. `checksum`: the composite SHA-256 with its "-N", or "" when the object has none. */
-export interface StoredObject {
-  readonly size: number;
-  readonly etag: string;
-  readonly checksum: string;
+/** A multipart upload that is neither completed nor aborted. */
+export interface OpenUpload {
+  readonly key: string;
+  readonly uploadId: string;
+  readonly initiated: Date;
 }
 
 export interface UploadedPart {
@@ -69,107 +42,25 @@ export type Completion = "done" | "exists" | "busy" | "gone" | "invalid" | "unkn
 const INVALID_PARTS = new Set(["InvalidPart", "InvalidPartOrder", "EntityTooSmall", "InvalidRequest", "BadDigest"]);
 
 /**
- * The bucket, and the only importer of the S3 SDK. Every fault is a WaybillError UNAVAILABLE that names neither key nor URL;
- * what a caller must tell apart (missing, condition failed) is a value.
+ * The whole bucket: small objects, payloads, and uploads, for which alone there is the S3 SDK (its only importer). A function that
+ * has nothing to do with uploads works with what this extends, and doesn't bundle it. Every fault is a WaybillError UNAVAILABLE
+ * that names neither key nor URL; what a caller must tell apart (missing, condition failed) is a value.
  */
-export class Store {
+export class Store extends Payloads {
   readonly #client: S3Client;
-  readonly #bucket: string;
-  readonly #presigner: Presigner;
-  readonly #objects: Objects;
 
   constructor(config: StoreConfig) {
+    super(config);
     quietSdk();
-    this.#bucket = config.bucket;
     this.#client = new S3Client({
       region: config.region,
-      // An SDK default adds an empty body's CRC32 to presigned PUTs, and no store but S3 needs its checksums.
+      credentials: this.credentials,
+      // No store but S3 needs the SDK's own checksums.
       requestChecksumCalculation: "WHEN_REQUIRED",
       responseChecksumValidation: "WHEN_REQUIRED",
       ...(config.s3Endpoint && { endpoint: config.s3Endpoint, forcePathStyle: true }),
-      ...(config.s3Credentials && { credentials: config.s3Credentials }),
     });
-    this.#presigner = new Presigner(this.#client, config.bucket);
-    this.#objects = new Objects(this.#client, this.#presigner);
   }
-
-  // ---- small objects
-
-  /** The JSON under a key with its version, or null when there is none. */
-  async getJson(key: string): Promise<{ value: unknown; etag: string } | null> {
-    const found = await this.#get(key);
-    if (found === null) return null;
-    try {
-      return { value: JSON.parse(new TextDecoder().decode(found.bytes)) as unknown, etag: found.etag };
-    } catch (error) {
-      throw unavailable("store", error);
-    }
-  }
-
-  /** Writes JSON; null when the condition failed (after a lost answer also by our own write: read it and compare). */
-  putJson(key: string, value: unknown, condition?: Condition): Promise<{ etag: string } | null> {
-    return this.putBytes(key, new TextEncoder().encode(JSON.stringify(value)), "application/json", condition);
-  }
-
-  async getBytes(key: string): Promise<Uint8Array | null> {
-    return (await this.#get(key))?.bytes ?? null;
-  }
-
-  /** As `putJson`, with any bytes. */
-  async putBytes(
-    key: string,
-    bytes: Uint8Array,
-    contentType: string,
-    condition?: Condition,
-  ): Promise<{ etag: string } | null> {
-    const end = endOfCall();
-    const headers = { "content-type": contentType, ...(condition && headersOf(condition)) };
-    const direct = await this.#objects.ask({ method: "PUT", key, headers, body: bytes });
-    if (direct?.status === 200) return { etag: direct.etag };
-    if (direct?.status === 412 && condition) return null;
-    const command = () =>
-      new PutObjectCommand({
-        ...this.#at(key),
-        Body: bytes,
-        ContentType: contentType,
-        ...(condition && ("ifMatch" in condition ? { IfMatch: condition.ifMatch } : { IfNoneMatch: "*" })),
-      });
-    for (let attempt = 0; ; attempt++) {
-      try {
-        const { ETag } = await this.#client.send(command(), withinCall(attempt === 0 ? end : endOfCall()));
-        return { etag: ETag ?? "" };
-      } catch (error) {
-        const { name, status } = faultOf(error);
-        if (condition && (status === 412 || name === "NoSuchKey")) return null; // NoSuchKey: if-match on a missing object
-        if (!condition || status !== 409 || attempt === CONFLICT_RETRIES) throw unavailable("store", error);
-        await delay(20 * 2 ** attempt * (1 + Math.random()));
-      }
-    }
-  }
-
-  /** Keys under a prefix in the order of their bytes, after `startAfter`, at most `limit` (default 1,000). */
-  async list(
-    prefix: string,
-    options: { startAfter?: string; limit?: number } = {},
-  ): Promise<{ key: string; modified: Date }[]> {
-    const { limit = 1000 } = options;
-    const found: { key: string; modified: Date }[] = [];
-    let after = options.startAfter;
-    for (;;) {
-      const page = await this.#listPage(prefix, after, Math.min(1000, limit - found.length));
-      found.push(...page.entries);
-      after = found.at(-1)?.key;
-      if (!page.more || page.entries.length === 0 || found.length >= limit) return found;
-    }
-  }
-
-  /** Deletes objects; a missing one is no fault. After an error any of them may be gone, and any may be there. */
-  async delete(keys: string | readonly string[]): Promise<void> {
-    if (typeof keys === "string" || keys.length === 1) return this.#delete(String(keys));
-    for (let i = 0; i < keys.length; i += MAX_DELETED) await this.#deleteAll(keys.slice(i, i + MAX_DELETED));
-  }
-
-  // ---- payloads
 
   /** Begins a multipart upload whose parts must all carry their SHA-256. */
   async createUpload(key: string, contentType: string): Promise<string> {
@@ -191,8 +82,8 @@ export class Store {
     parts: readonly PartRequest[],
   ): Promise<{ urls: PartUrl[]; expiresIn: number }> {
     return this.#send(async () => {
-      const lifetime = await this.#presigner.lifetime();
-      const urls = await Promise.all(parts.map((part) => this.#presigner.part(key, uploadId, part, lifetime)));
+      const lifetime = await this.presigner.lifetime();
+      const urls = await Promise.all(parts.map((part) => this.presigner.part(key, uploadId, part, lifetime)));
       return { urls, expiresIn: lifetime * 1000 };
     });
   }
@@ -205,6 +96,17 @@ export class Store {
       if (page === null) return null;
       parts.push(...page.parts);
       if (page.next === undefined) return parts;
+      marker = page.next;
+    }
+  }
+
+  /** Whether a part of an upload came after that time (by the store's clock), or null when there is no such upload. */
+  async hasPartSince(key: string, uploadId: string, since: number): Promise<boolean | null> {
+    for (let marker: string | undefined; ; ) {
+      const page = await this.#partsPage(key, uploadId, marker);
+      if (page === null) return null;
+      if (page.parts.some(({ modified }) => modified.getTime() > since)) return true;
+      if (page.next === undefined) return false;
       marker = page.next;
     }
   }
@@ -233,9 +135,28 @@ export class Store {
 
   /** Unfinished uploads under a prefix, counted up to `limit` (at most 1,000). */
   async countUploads(prefix: string, limit: number): Promise<number> {
-    const command = new ListMultipartUploadsCommand({ Bucket: this.#bucket, Prefix: prefix, MaxUploads: limit });
+    const command = new ListMultipartUploadsCommand({ Bucket: this.place.bucket, Prefix: prefix, MaxUploads: limit });
     const { Uploads = [] } = await this.#send(() => this.#client.send(command, withinCall()));
     return Uploads.length;
+  }
+
+  /** Unfinished uploads under a prefix in the order of their keys, behind `after`: a page of at most 1,000, and whether there are more. */
+  async listUploads(
+    prefix: string,
+    after: { key: string; uploadId: string } | null,
+  ): Promise<{ entries: OpenUpload[]; more: boolean }> {
+    const command = new ListMultipartUploadsCommand({
+      Bucket: this.place.bucket,
+      Prefix: prefix,
+      ...(after && { KeyMarker: after.key, UploadIdMarker: after.uploadId }),
+    });
+    const page = await this.#send(() => this.#client.send(command, withinCall()));
+    const entries = (page.Uploads ?? []).map(({ Key = "", UploadId = "", Initiated = new Date() }) => ({
+      key: Key,
+      uploadId: UploadId,
+      initiated: Initiated,
+    }));
+    return { entries, more: page.IsTruncated ?? false };
   }
 
   /** Aborts an upload; one that is gone already is no fault. */
@@ -244,82 +165,13 @@ export class Store {
     await this.#send(() => orNull(this.#client.send(command, withinCall())));
   }
 
-  async head(key: string): Promise<StoredObject | null> {
-    const command = new HeadObjectCommand({ ...this.#at(key), ChecksumMode: "ENABLED" });
-    const found = await this.#send(() => orNull(this.#client.send(command, withinCall())));
-    return found && { size: found.ContentLength ?? 0, etag: found.ETag ?? "", checksum: found.ChecksumSHA256 ?? "" };
-  }
-
-  /** A download URL for exactly this version; `expiresIn` in milliseconds. */
-  async presignGet(key: string, etag: string): Promise<PresignedUrl & { expiresIn: number }> {
-    return this.#send(async () => {
-      const lifetime = await this.#presigner.lifetime();
-      return { ...(await this.#presigner.get(key, etag, lifetime)), expiresIn: lifetime * 1000 };
-    });
-  }
-
-  /** The origin of every presigned URL; a deployment pins it. */
-  async origin(): Promise<string> {
-    return (await this.#presigner.base()).origin;
-  }
-
-  close(): void {
-    this.#objects.close();
+  override close(): void {
+    super.close();
     this.#client.destroy();
   }
 
-  // ---- inside
-
   #at(key: string): { Bucket: string; Key: string } {
-    return { Bucket: this.#bucket, Key: key };
-  }
-
-  async #get(key: string): Promise<{ bytes: Uint8Array; etag: string } | null> {
-    const end = endOfCall();
-    const direct = await this.#objects.ask({ method: "GET", key });
-    if (direct?.status === 200) return direct;
-    if (direct?.status === 404 && namesNoKey(direct.bytes)) return null;
-    return this.#send(async () => {
-      const found = await orNull(this.#client.send(new GetObjectCommand(this.#at(key)), withinCall(end)));
-      if (found === null) return null;
-      return { bytes: (await found.Body?.transformToByteArray()) ?? new Uint8Array(), etag: found.ETag ?? "" };
-    });
-  }
-
-  async #delete(key: string): Promise<void> {
-    const end = endOfCall();
-    const direct = await this.#objects.ask({ method: "DELETE", key });
-    if (direct?.status === 204) return;
-    await this.#send(() => this.#client.send(new DeleteObjectCommand(this.#at(key)), withinCall(end)));
-  }
-
-  /** Not every S3-compatible store takes DeleteObjects with the checksum that the SDK sends. */
-  async #deleteAll(keys: readonly string[]): Promise<void> {
-    const Delete = { Objects: keys.map((Key) => ({ Key })), Quiet: true };
-    const command = new DeleteObjectsCommand({ Bucket: this.#bucket, Delete });
-    const refused = await this.#client.send(command, withinCall()).then(
-      ({ Errors = [] }) => Errors.length > 0,
-      () => true,
-    );
-    if (!refused) return;
-    for (let i = 0; i < keys.length; i += DELETED_AT_ONCE)
-      await Promise.all(keys.slice(i, i + DELETED_AT_ONCE).map((key) => this.#delete(key)));
-  }
-
-  async #listPage(
-    prefix: string,
-    after: string | undefined,
-    limit: number,
-  ): Promise<{ entries: { key: string; modified: Date }[]; more: boolean }> {
-    const command = new ListObjectsV2Command({
-      Bucket: this.#bucket,
-      Prefix: prefix,
-      MaxKeys: limit,
-      ...(after !== undefined && { StartAfter: after }),
-    });
-    const { Contents = [], IsTruncated = false } = await this.#send(() => this.#client.send(command, withinCall()));
-    const entries = Contents.map(({ Key = "", LastModified = new Date(0) }) => ({ key: Key, modified: LastModified }));
-    return { entries, more: IsTruncated };
+    return { Bucket: this.place.bucket, Key: key };
   }
 
   async #partsPage(
@@ -339,7 +191,7 @@ export class Store {
       length: part.Size ?? 0,
       sha256: part.ChecksumSHA256 ?? "",
       etag: part.ETag ?? "",
-      modified: part.LastModified ?? new Date(0),
+      modified: part.LastModified ?? new Date(), // an upload is never taken for idle by a guess
     }));
     return { parts, next: page.IsTruncated ? page.NextPartNumberMarker : undefined };
   }
@@ -353,25 +205,11 @@ export class Store {
   }
 }
 
-/** When a call that begins now must have ended. */
-function endOfCall(): number {
-  return performance.now() + CALL_TIMEOUT_MS;
+function withinCall(): { abortSignal: AbortSignal } {
+  return { abortSignal: AbortSignal.timeout(CALL_TIMEOUT_MS) };
 }
 
-function withinCall(end: number = endOfCall()): { abortSignal: AbortSignal } {
-  return { abortSignal: AbortSignal.timeout(Math.max(1, Math.ceil(end - performance.now()))) };
-}
-
-function headersOf(condition: Condition): Record<string, string> {
-  return "ifMatch" in condition ? { "if-match": condition.ifMatch } : { "if-none-match": "*" };
-}
-
-/** Only a hint that saves the SDK's work: a 404 of which this isn't certain is read by the SDK. */
-function namesNoKey(body: Uint8Array): boolean {
-  return new TextDecoder().decode(body).includes("<Code>NoSuchKey</Code>");
-}
-
-/** A missing object or upload as null. A missing bucket is an operator's fault, not a missing object. */
+/** A missing upload as null. A missing bucket is an operator's fault, not a missing upload. */
 async function orNull<T>(answer: Promise<T>): Promise<T | null> {
   try {
     return await answer;
@@ -391,8 +229,4 @@ function completionOf(error: unknown): Completion {
   // No answer, or a 5xx that the SDK's retries did not cure: S3 may still be at it.
   if (status === 0 || status >= 500 || status === 200) return "unknown";
   throw unavailable("store", error);
-}
-
-function delay(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

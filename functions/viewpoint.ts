@@ -34,7 +34,7 @@ export class Viewpoint extends RelayCalls {
 
   /** @throws WaybillError USAGE if `url` is no http(s) URL. */
   constructor(url: string, domain: Domain, confirmations: number, relayer: Address) {
-    const rpc = new Rpc(url, domain.chainId);
+    const rpc = new Rpc(url);
     super(rpc, domain, relayer);
     this.#rpc = rpc;
     this.#confirmations = confirmations;

@@ -94,9 +94,7 @@ export class Session {
     this.account = account;
     this.api = new Api({ deployment, signer, account, fetch });
     const { rpc, blockTime, maxBlockAge } = deployment;
-    this.#node = rpc
-      ? { rpc: new Rpc(rpc, deployment.chainId), reader: new ChainReader({ ...deployment, rpc }) }
-      : null;
+    this.#node = rpc ? { rpc: new Rpc(rpc), reader: new ChainReader({ ...deployment, rpc }) } : null;
     this.relay = this.#relayFor(options);
     this.ledger = new Ledger({ domain: deployment, task, trusted: rpc !== undefined });
     const source = this.#node ? nodeSource(this.#node.reader, deployment, task) : apiSource(this.api, task);

@@ -315,7 +315,7 @@ describe("a chain whose block.number is not the log's block", () => {
 describe("calls by several URLs", () => {
   it("go to the next node when one doesn't answer, and not when it refuses", async () => {
     first.cut = () => "before";
-    const rpc = new Rpc([first.url, second.url], world.domain.chainId);
+    const rpc = new Rpc([first.url, second.url]);
     for (let i = 0; i < 5; i++) expect(await rpc.send("eth_chainId", [])).toBe("0x7a69");
     expect(first.calls).toEqual(["eth_chainId"]);
     second.refuse = () => "nonce too low";

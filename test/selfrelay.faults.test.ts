@@ -53,7 +53,7 @@ interface Over extends Partial<Deployment> {
 }
 
 function rpcOf(url: string): Rpc {
-  const line = new Rpc(url, world.domain.chainId);
+  const line = new Rpc(url);
   closers.push(() => line.close());
   return line;
 }

@@ -136,7 +136,7 @@ describe("a relayer whose key is in a KMS", () => {
 
   it("pays for transactions that a chain takes", async () => {
     const anvil = await startAnvil();
-    const rpc = new Rpc(anvil.url, anvil.chainId);
+    const rpc = new Rpc(anvil.url);
     try {
       const key = newKey();
       await rpc.send("anvil_setBalance", [key.address, toQuantity(10n ** 18n)]);

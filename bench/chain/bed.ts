@@ -1,10 +1,10 @@
 import { HDNodeWallet, JsonRpcProvider, Wallet } from "ethers";
 import { Outbox } from "../../functions/outbox.ts";
 import { Store } from "../../functions/store.ts";
-import { waybill } from "../../lib/chain/events.ts";
 import type { Domain, Item } from "../../lib/protocol/statements.ts";
 import { type Anvil, startAnvil } from "../../local/anvil.ts";
 import { deployContract } from "../../local/contract.ts";
+import { waybill } from "../contract.ts";
 import { type Bucket, startBucket } from "./bucket.ts";
 import { cpuOf } from "./cpu.ts";
 import { type Hired, hire } from "./hired.ts";

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { waybill } from "../../lib/chain/events.ts";
 import type { Signed } from "../../lib/protocol/statements.ts";
+import { waybill } from "../contract.ts";
 import type { Bed } from "./bed.ts";
 import type { Hired } from "./hired.ts";
 

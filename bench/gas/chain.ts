@@ -1,8 +1,8 @@
 import { JsonRpcProvider, NonceManager, Wallet } from "ethers";
-import { waybill } from "../../lib/chain/events.ts";
 import type { Domain, Item } from "../../lib/protocol/statements.ts";
 import { type Anvil, startAnvil } from "../../local/anvil.ts";
 import { deployContract, type Evm } from "../../local/contract.ts";
+import { waybill } from "../contract.ts";
 
 /** No block comes by itself. */
 const NEVER = 365 * 86_400;

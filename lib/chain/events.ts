@@ -1,13 +1,10 @@
-import { type EventFragment, Interface, type LogDescription } from "ethers";
+import type { Result } from "ethers";
 import * as z from "zod/mini";
-import { waybillAbi } from "../protocol/abi.ts";
 import { WaybillError } from "../protocol/errors.ts";
 import { type Hex, toHex } from "../protocol/hex.ts";
 import { type Outcome, outcomeOf } from "../protocol/reasons.ts";
 import { id32, type TaskEvent } from "../protocol/wire.ts";
-
-/** The contract's functions and events. */
-export const waybill: Interface = new Interface(waybillAbi);
+import { decodeEvent, eventName } from "./codec.ts";
 
 const hex = z.string().check(z.regex(/^0x[0-9a-fA-F]*$/));
 const quantity = z.pipe(
@@ -34,15 +31,10 @@ export function parseLogs(answer: unknown): RawLog[] {
   return parsed.data;
 }
 
-/** The contract's events by their first topic: ethers' `parseLog` hashes the signatures of all of them for every log. */
-const fragments = new Map<string, EventFragment>();
-waybill.forEachEvent((fragment) => void fragments.set(fragment.topicHash, fragment));
-
 /** A log's event, with its arguments if it is of that name; null if it isn't, or is none of the contract's. */
-export function eventOf(log: RawLog, wanted: (name: string) => boolean): { name: string; args: Args } | null {
-  const fragment = fragments.get(String(log.topics[0]).toLowerCase());
-  if (!fragment || !wanted(fragment.name)) return null;
-  return { name: fragment.name, args: waybill.decodeEventLog(fragment, log.data, log.topics) };
+export function eventOf(log: RawLog, wanted: (name: string) => boolean): { name: string; args: Result } | null {
+  const name = eventName(log.topics[0]);
+  return name !== null && wanted(name) ? { name, args: decodeEvent(log.topics, log.data) } : null;
 }
 
 /** The event of a task that a log of the contract is, or null for a log that belongs to no task. */
@@ -62,7 +54,7 @@ export function taskEventOf(log: RawLog): TaskEvent | null {
   return decode(common, found.args);
 }
 
-type Args = LogDescription["args"];
+type Args = Result;
 type Common = Pick<TaskEvent, "task" | "seq" | "prevBlock" | "block" | "blockHash" | "transaction" | "logIndex">;
 
 const lower = (value: unknown): Hex => toHex(String(value).toLowerCase());

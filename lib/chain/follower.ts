@@ -9,7 +9,7 @@ export interface Batch {
   readonly events: readonly TaskEvent[];
   /** Where the chain stands; null when more events may lie before that. */
   readonly head: Head | null;
-  /** Milliseconds to wait before the next reading. */
+  /** Milliseconds to wait before the next reading, while there is news; 0 where reading itself waits. */
   readonly poll: number;
 }
 
@@ -72,6 +72,11 @@ const BACK_OFF_MS = { first: 200, most: 10_000 };
 const EVENTS_PER_TURN = 16;
 /** How often to look for the end of a deadline: not more than anybody's chain makes blocks, and never rarely. */
 const LOOK_MS = { least: 300, most: 30_000 };
+/**
+ * Nobody waits longer for news than this part of the time that there was none, nor than this; and nobody reads more often than
+ * that asks for. A member that waits an hour for its turn reads 100 times instead of 1,800.
+ */
+const IDLE = { part: 1 / 10, mostMs: 60_000 };
 /** A block may be late, or its slot empty: a chain that is overdue for less than this is not called still. */
 const STILL = { blocks: 2, leastMs: 2_000 };
 
@@ -95,6 +100,10 @@ export class Follower {
   #headSeen = 0;
   #fault: unknown = null;
   #reading: AbortController | null = null;
+  /** Since when there was no news, and nobody came to wait for some. */
+  #idleSince = 0;
+  /** Ends the pause between two readings. */
+  #wake: () => void = () => {};
   #closed = false;
 
   constructor(options: FollowerOptions) {
@@ -132,6 +141,7 @@ export class Follower {
       wait.atEnd(() => this.#leave(wait));
       wait.atEnd(onAbort(options.signal, (reason) => wait.fail(reason)));
       if (options.at !== undefined) wait.atEnd(this.#watch(options.at, wait, options.onStill));
+      this.#quicken();
       this.#start();
     });
   }
@@ -195,7 +205,7 @@ export class Follower {
     let faults = 0;
     while (!signal.aborted) {
       try {
-        await pause(await this.#step(signal), signal);
+        await this.#rest(await this.#step(signal), signal);
         faults = 0;
       } catch (error) {
         if (signal.aborted) return;
@@ -206,10 +216,28 @@ export class Follower {
     }
   }
 
+  /** News may be near: it is read again at once, and then as often as the source says. */
+  #quicken(): void {
+    this.#idleSince = performance.now();
+    this.#wake();
+  }
+
+  async #rest(poll: number, signal: AbortSignal): Promise<void> {
+    const idle = Math.min(IDLE.mostMs, IDLE.part * (performance.now() - this.#idleSince));
+    const nap = new AbortController();
+    this.#wake = () => nap.abort();
+    const forget = onAbort(signal, this.#wake);
+    // Where reading itself waits, there is nothing to save.
+    await pause(poll === 0 ? 0 : Math.max(poll, idle), nap.signal);
+    this.#wake = () => {};
+    forget();
+  }
+
   async #step(signal: AbortSignal): Promise<number> {
     const draft = this.#draft;
     const ledger = draft?.ledger ?? this.ledger;
     const { events, head, poll } = await this.#read(ledger.position, signal);
+    if (events.length > 0) this.#idleSince = performance.now();
     for (const [i, event] of events.entries()) {
       if (i % EVENTS_PER_TURN === EVENTS_PER_TURN - 1) await pause(0, signal);
       if (this.#draft !== draft) return 0; // somebody saw a reorg meanwhile
@@ -326,6 +354,7 @@ export class Follower {
       const sight = await this.#options.source.look();
       if (this.#contradicts(sight)) this.#rewind();
       else if (this.ledger.position.seq >= sight.seq && !this.#draft) this.#reached(sight.head);
+      if (this.#draft || this.ledger.position.seq < sight.seq) this.#quicken();
       this.#checkAll();
       return sight.head;
     } catch (error) {

@@ -3,7 +3,8 @@ import * as z from "zod/mini";
 import { WaybillError } from "../protocol/errors.ts";
 import type { Address, Hex } from "../protocol/hex.ts";
 import { type Head, id32, type TaskEvent } from "../protocol/wire.ts";
-import { parseLogs, taskEventOf, waybill } from "./events.ts";
+import { decodeAnswer, encodeCall } from "./codec.ts";
+import { parseLogs, taskEventOf } from "./events.ts";
 import { checkLine, lagging, misnumbered, misplaced } from "./line.ts";
 import { Logs } from "./logs.ts";
 import { isRefusal, Rpc } from "./rpc.ts";
@@ -25,18 +26,23 @@ export interface NodeOptions {
   readonly fromBlock?: number;
   /** Milliseconds that one call may take. Default 10,000. */
   readonly timeout?: number;
+  /** Milliseconds for which a newest block that was seen is taken for it still. Default 0: it is asked for each time. */
+  readonly shared?: number | undefined;
 }
 
 const block = z.object({ number: z.string(), timestamp: z.string(), hash: id32 });
 type Block = Head & { readonly hash: Hex };
 
-/** Reads the contract over one node. It polls, caches and retries nothing. */
+/** Reads the contract over one node. It polls and retries nothing, and keeps only the newest block, as long as it is told to. */
 export class Node implements ChainView {
   readonly #rpc: Rpc;
   readonly #options: NodeOptions;
   readonly #onTip: (tip: Head) => void;
   readonly #logs: Logs = new Logs((task, from, to) => this.#events(task, from, to));
   #checked: Promise<void> | null = null;
+  #tip: { readonly seen: Promise<Head>; readonly until: number } | null = null;
+  /** The newest block with confirmations, when the newest one was `tip`. */
+  #head: { readonly tip: Head; readonly seen: Promise<Head> } | null = null;
   /** Whether the node has shown that block.number in a contract is the block's number. */
   #numbered = false;
 
@@ -47,16 +53,34 @@ export class Node implements ChainView {
   constructor(url: string, options: NodeOptions, onTip: (tip: Head) => void) {
     this.#options = options;
     this.#onTip = onTip;
-    this.#rpc = new Rpc(url, options.chainId, options.timeout);
+    this.#rpc = new Rpc(url, { timeout: options.timeout });
   }
 
-  async head(): Promise<Head> {
-    const tip = await this.tip();
+  async head(fresh?: boolean): Promise<Head> {
+    const tip = await this.tip(fresh);
     const { confirmations } = this.#options;
-    return confirmations === 0 ? tip : headOf(await this.#block(toQuantity(Math.max(0, tip.block - confirmations))));
+    if (confirmations === 0) return tip;
+    if (this.#head?.tip !== tip) {
+      const seen = this.#block(toQuantity(Math.max(0, tip.block - confirmations))).then(headOf);
+      this.#head = { tip, seen };
+      seen.catch(() => {
+        if (this.#head?.seen === seen) this.#head = null;
+      });
+    }
+    return this.#head!.seen;
   }
 
-  async tip(): Promise<Head> {
+  tip(fresh: boolean = false): Promise<Head> {
+    if (!fresh && this.#tip && performance.now() < this.#tip.until) return this.#tip.seen;
+    const seen = this.#newest();
+    this.#tip = { seen, until: performance.now() + (this.#options.shared ?? 0) };
+    seen.catch(() => {
+      if (this.#tip?.seen === seen) this.#tip = null;
+    });
+    return seen;
+  }
+
+  async #newest(): Promise<Head> {
     const tip = headOf(await this.#block("latest"));
     this.#onTip(tip);
     return tip;
@@ -74,15 +98,27 @@ export class Node implements ChainView {
   }
 
   async members(task: Hex, at?: number): Promise<({ account: Address } & Membership)[]> {
+    if (at === undefined) {
+      const few = await this.#membersFrom(task, 0);
+      if (few.length < MEMBERS_PER_CALL) return few;
+    }
     const where = at ?? (await this.tip()).block; // all pages of one block
     const all: ({ account: Address } & Membership)[] = [];
     for (;;) {
-      const found = await this.#view("members", [task, all.length, MEMBERS_PER_CALL], where);
-      const page: { account: string; active: boolean }[] = found ? [...found.list] : [];
-      for (const { account, active } of page)
-        all.push({ account: account.toLowerCase() as Address, index: all.length, active });
+      const page = await this.#membersFrom(task, all.length, where);
+      all.push(...page);
       if (page.length < MEMBERS_PER_CALL) return all;
     }
+  }
+
+  async #membersFrom(task: Hex, from: number, at?: number): Promise<({ account: Address } & Membership)[]> {
+    const found = await this.#view("members", [task, from, MEMBERS_PER_CALL], at);
+    const page: { account: string; active: boolean }[] = found ? [...found.list] : [];
+    return page.map(({ account, active }, i) => ({
+      account: account.toLowerCase() as Address,
+      index: from + i,
+      active,
+    }));
   }
 
   async latest(task: Hex, at?: number): Promise<Cursor> {
@@ -152,8 +188,7 @@ export class Node implements ChainView {
   }
 
   async #block(tag: string): Promise<Block> {
-    await this.#check();
-    const parsed = block.safeParse(await this.#rpc.send("eth_getBlockByNumber", [tag, false]));
+    const parsed = block.safeParse(await this.#believed(this.#rpc.send("eth_getBlockByNumber", [tag, false])));
     if (!parsed.success) throw lagging();
     const { number, timestamp, hash } = parsed.data;
     return { block: Number(number), timestamp: Number(timestamp), hash };
@@ -161,19 +196,25 @@ export class Node implements ChainView {
 
   /** A view's results by name; null from a block in which the contract wasn't there yet. */
   async #view(name: string, values: readonly unknown[], at?: number): Promise<Result | null> {
-    await this.#check();
-    return this.#call(name, values, at === undefined ? "latest" : toQuantity(at));
+    return this.#believed(this.#call(name, values, at === undefined ? "latest" : toQuantity(at)));
   }
 
   async #call(name: string, values: readonly unknown[], tag: string): Promise<Result | null> {
-    const data = waybill.encodeFunctionData(name, values);
+    const data = encodeCall(name, values);
     const answer = await this.#rpc.send("eth_call", [{ to: this.#options.contract, data }, tag]);
     if (answer === "0x") return null;
     try {
-      return waybill.decodeFunctionResult(name, String(answer));
+      return decodeAnswer(name, String(answer));
     } catch {
       throw new WaybillError("BAD_SERVER", `The RPC node's answer to ${name} is malformed.`);
     }
+  }
+
+  /** An answer that was asked for together with the check, in one batch, and isn't believed before that. */
+  async #believed<T>(answer: Promise<T>): Promise<T> {
+    answer.catch(() => undefined); // the check may say why
+    await this.#check();
+    return answer;
   }
 
   /** Once, before anything is believed: the chain and the contract at the other end are those that were configured. */

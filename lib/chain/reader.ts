@@ -11,7 +11,7 @@ export interface ReaderOptions extends NodesOptions {
 
 /**
  * Reads the contract over one node, or over several of which one at a time is asked: the next one when that one fails, lags,
- * or can't prove its answer. It polls and caches nothing.
+ * or can't prove its answer. It polls nothing, and keeps only the newest block, as long as it is told to.
  *
  * Every method throws WaybillError UNAVAILABLE when no node can be asked or all lag behind, WRONG_CHAIN when all serve another
  * chain, or one without a Waybill contract at the address, or one whose blocks are numbered otherwise than its contracts
@@ -38,12 +38,12 @@ export class ChainReader implements ChainView {
     return this.#nodes.blame(view, error);
   }
 
-  head(): Promise<Head> {
-    return this.#nodes.ask((view) => view.head());
+  head(fresh?: boolean): Promise<Head> {
+    return this.#nodes.ask((view) => view.head(fresh));
   }
 
-  tip(): Promise<Head> {
-    return this.#nodes.ask((view) => view.tip());
+  tip(fresh?: boolean): Promise<Head> {
+    return this.#nodes.ask((view) => view.tip(fresh));
   }
 
   member(task: Hex, account: Address, at?: number): Promise<Membership | null> {

@@ -1,4 +1,3 @@
-import { FetchRequest, type GetUrlResponse, JsonRpcProvider, Network } from "ethers";
 import { readWithin } from "../protocol/body.ts";
 import { WaybillError } from "../protocol/errors.ts";
 
@@ -8,6 +7,8 @@ const DEFAULT_TIMEOUT_MS = 10_000;
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 /** Of a node's own words in our messages. */
 const MAX_WORDS = 200;
+/** Calls, and characters of text, in one batch: what usual nodes take. */
+const MAX_BATCH = { calls: 100, length: 1024 * 1024 };
 
 /** How long a node that did not answer is left alone while there is another. */
 const LEFT_ALONE_MS = 30_000;
@@ -22,8 +23,11 @@ export class Rpc {
   #line: Line;
 
   /** `timeout` in milliseconds, per call. @throws WaybillError USAGE if `url` is no http(s) URL. */
-  constructor(url: string | readonly string[], chainId: number, timeout: number = DEFAULT_TIMEOUT_MS) {
-    this.#lines = [url].flat().map((one) => new Line(one, chainId, timeout));
+  constructor(
+    url: string | readonly string[],
+    { timeout = DEFAULT_TIMEOUT_MS }: { timeout?: number | undefined } = {},
+  ) {
+    this.#lines = [url].flat().map((one) => new Line(one, timeout));
     const [first] = this.#lines;
     if (!first) throw new WaybillError("USAGE", "There must be at least one RPC URL.");
     this.#line = first;
@@ -57,40 +61,75 @@ export class Rpc {
   }
 }
 
+interface Call {
+  readonly id: number;
+  readonly method: string;
+  /** As it is sent. */
+  readonly text: string;
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
 /** The connection to one node. */
 class Line {
-  readonly #provider: JsonRpcProvider;
+  readonly #url: string;
+  readonly #headers: Readonly<Record<string, string>>;
   readonly #secrets: readonly string[];
   readonly #timeout: number;
+  #waiting: Call[] = [];
+  #calls = 0;
+  #closed = false;
   /** It did not answer, and others are asked until then. */
   silentUntil = 0;
 
-  constructor(url: string, chainId: number, timeout: number) {
-    const { request, secrets } = connectionTo(url);
-    request.timeout = timeout;
+  constructor(url: string, timeout: number) {
+    const { href, headers, secrets } = connectionTo(url);
+    this.#url = href;
+    this.#headers = headers;
     this.#timeout = timeout;
     this.#secrets = secrets;
-    this.#provider = new JsonRpcProvider(request, Network.from(chainId), {
-      staticNetwork: true,
-      cacheTimeout: -1,
-      batchStallTime: 0,
-    });
   }
 
   async send(method: string, params: readonly unknown[]): Promise<unknown> {
     try {
-      return await this.#provider.send(method, [...params]);
+      return await new Promise((resolve, reject) => {
+        const id = ++this.#calls;
+        const text = JSON.stringify({ jsonrpc: "2.0", id, method, params });
+        // What else is asked for in this turn goes along.
+        if (this.#waiting.push({ id, method, text, resolve, reject }) === 1) setTimeout(() => this.#flush(), 0);
+      });
     } catch (error) {
       throw this.#fault(method, error);
     }
   }
 
   close(): void {
-    this.#provider.destroy();
+    this.#closed = true;
+  }
+
+  #flush(): void {
+    const calls = this.#waiting;
+    this.#waiting = [];
+    for (const batch of batchesOf(calls))
+      this.#exchange(batch).catch((error: unknown) => {
+        for (const { reject } of batch) reject(error);
+      });
+  }
+
+  async #exchange(batch: readonly Call[]): Promise<void> {
+    if (this.#closed) throw new Error("closed");
+    const texts = batch.map(({ text }) => text);
+    const answer = await post(this.#url, this.#headers, texts.length === 1 ? texts[0]! : `[${texts}]`, this.#timeout);
+    const replies = new Map([answer].flat().map((reply) => [(reply as Reply | null)?.id, reply as Reply]));
+    for (const { id, resolve, reject } of batch) {
+      const reply = replies.get(id);
+      if (reply && !reply.error && reply.result !== undefined) resolve(reply.result);
+      else reject(new NoResult(reply?.error));
+    }
   }
 
   #fault(method: string, error: unknown): WaybillError {
-    const refusal = refusalIn(error);
+    const refusal = error instanceof NoResult ? error.refusal : null;
     if (refusal) {
       const words = this.#redact(refusal.message);
       return new WaybillError("UNAVAILABLE", `The RPC node refused ${method}: ${words} (${refusal.code}).`, {
@@ -124,21 +163,63 @@ export function isTooLong(error: unknown): boolean {
 
 class AnswerTooLong extends Error {}
 
-function connectionTo(text: string): { request: FetchRequest; secrets: string[] } {
+class BadStatus extends Error {
+  readonly status: number;
+
+  constructor(status: number) {
+    super();
+    this.status = status;
+  }
+}
+
+interface Reply {
+  readonly id?: unknown;
+  readonly result?: unknown;
+  readonly error?: unknown;
+}
+
+/** A call without a result: refused by the node, or passed over. */
+class NoResult extends Error {
+  readonly refusal: { readonly code: number; readonly message: string } | null;
+
+  constructor(given: unknown) {
+    super();
+    const { code, message } = (given ?? {}) as { code?: unknown; message?: unknown };
+    const words = typeof message === "string" ? message : "no reason given";
+    this.refusal = typeof code === "number" ? { code, message: words } : null;
+  }
+}
+
+/** Calls in their order, as many in each batch as a node takes. */
+function batchesOf(calls: readonly Call[]): Call[][] {
+  const batches: Call[][] = [];
+  let length = 0;
+  for (const call of calls) {
+    const batch = batches.at(-1);
+    length += call.text.length + 1;
+    if (batch && batch.length < MAX_BATCH.calls && length <= MAX_BATCH.length) {
+      batch.push(call);
+    } else {
+      batches.push([call]);
+      length = call.text.length + 1;
+    }
+  }
+  return batches;
+}
+
+function connectionTo(text: string): { href: string; headers: Record<string, string>; secrets: string[] } {
   const url = URL.canParse(text) ? new URL(text) : null;
   if (!url || !/^https?:$/.test(url.protocol))
     throw new WaybillError("USAGE", "The RPC URL must begin with http:// or https://.");
   const { username, password } = url;
   url.username = "";
   url.password = "";
-  const request = new FetchRequest(url.href);
-  request.retryFunc = async () => false;
-  request.getUrlFunc = post;
+  const headers: Record<string, string> = { "content-type": "application/json" };
   if (username || password) {
     const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-    request.setHeader("authorization", `Basic ${btoa(pair)}`);
+    headers.authorization = `Basic ${btoa(pair)}`;
   }
-  return { request, secrets: secretsOf(url, username, password) };
+  return { href: url.href, headers, secrets: secretsOf(url, username, password) };
 }
 
 /** Pieces of the URL that could be a key, or hold one as some hosts do. Short ones ("v1", "rpc") are none. */
@@ -148,39 +229,25 @@ function secretsOf(url: URL, ...more: string[]): string[] {
   return pieces.filter((piece) => piece.length >= 6).sort((a, b) => b.length - a.length);
 }
 
-/** ethers' own transport lets a slow answer live on; this one ends with its time, follows nobody, and keeps connections. */
-async function post(request: FetchRequest): Promise<GetUrlResponse> {
-  const response = await fetch(request.url, {
-    method: request.method,
-    headers: request.headers,
-    body: request.body && Uint8Array.from(request.body),
-    redirect: "error",
-    signal: AbortSignal.timeout(request.timeout),
-  });
-  return {
-    statusCode: response.status,
-    statusMessage: response.statusText,
-    headers: Object.fromEntries(response.headers),
-    body: await readWithin(response.body, MAX_ANSWER_BYTES, () => new AnswerTooLong()),
-  };
-}
-
-/** ethers wraps a node's error object, at a place that depends on the method. */
-function refusalIn(error: unknown): { code: number; message: string } | null {
-  const { info, error: own } = (error ?? {}) as { info?: { error?: unknown }; error?: unknown };
-  for (const found of [own, info?.error]) {
-    const { code, message } = (found ?? {}) as { code?: unknown; message?: unknown };
-    if (typeof code === "number") return { code, message: typeof message === "string" ? message : "no reason given" };
-  }
-  return null;
+/** Ends with its time, also in the middle of an answer, and follows nobody. */
+async function post(
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  body: string,
+  timeout: number,
+): Promise<unknown> {
+  const signal = AbortSignal.timeout(timeout);
+  const response = await fetch(url, { method: "POST", headers, body, redirect: "error", signal });
+  const bytes = await readWithin(response.body, MAX_ANSWER_BYTES, () => new AnswerTooLong());
+  if (!response.ok) throw new BadStatus(response.status);
+  return JSON.parse(new TextDecoder().decode(bytes));
 }
 
 function reasonFor(error: unknown, timeout: number): string {
-  const { name, info, cause } = error as { name?: string; info?: { responseStatus?: string }; cause?: unknown };
+  const { name, cause } = error as { name?: string; cause?: unknown };
   if (error instanceof AnswerTooLong) return ` within ${MAX_ANSWER_BYTES} bytes`;
   if (name === "TimeoutError") return ` within ${timeout / 1000} s`;
-  const status = /^\d{3}/.exec(info?.responseStatus ?? "")?.[0];
-  if (status) return ` but with HTTP status ${status}`;
+  if (error instanceof BadStatus) return ` but with HTTP status ${error.status}`;
   const { code } = (cause ?? {}) as { code?: unknown };
   return typeof code === "string" && /^[A-Z_]+$/.test(code) ? ` (${code})` : "";
 }

@@ -40,10 +40,13 @@ export interface Stretch {
 
 /** The contract as one node sees it. Views answer as of block `at`, by default the newest. */
 export interface ChainView {
-  /** The newest block with `confirmations` on top (the first one while the chain is shorter than that). */
-  head(): Promise<Head>;
+  /**
+   * The newest block with `confirmations` on top (the first one while the chain is shorter than that). `fresh`: as it is now,
+   * where readings are shared for a while.
+   */
+  head(fresh?: boolean): Promise<Head>;
   /** The newest block. */
-  tip(): Promise<Head>;
+  tip(fresh?: boolean): Promise<Head>;
   /** An account in a task; null if it never was a member. */
   member(task: Hex, account: Address, at?: number): Promise<Membership | null>;
   /** Who owns the task and how often its roster changed; null if there is no such task. */

@@ -1,8 +1,8 @@
 import { timingSafeEqual } from "node:crypto";
 import { SignatureV4 } from "@smithy/signature-v4";
+import { Sha256 } from "../../functions/sha256.ts";
 import { S3Error } from "./errors.ts";
 import type { S3Request } from "./request.ts";
-import { Sha256 } from "./sha256.ts";
 
 const ALGORITHM = "AWS4-HMAC-SHA256";
 /** How far S3 lets a client's clock be from its own. */
@@ -14,6 +14,8 @@ const NOT_SIGNED = "There were headers present in the request which were not sig
 export interface Credentials {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
+  /** What every request carries that is signed with temporary ones. */
+  readonly sessionToken?: string;
 }
 
 /** What a request says about its own signature, from its header or its query. */
@@ -59,6 +61,7 @@ export class Authenticator {
     this.checkScope(claim);
     const signed = parseDate(claim.date);
     this.checkTime(claim, signed);
+    checkToken(request, this.#credentials);
     checkSignedHeaders(request, claim);
     const expected =
       claim.expires === undefined
@@ -152,11 +155,14 @@ function readQueryClaim({ query }: S3Request): Claim {
   };
 }
 
+/** For long-lived credentials no token was ever issued. */
+function checkToken({ headers, query }: S3Request, { sessionToken }: Credentials): void {
+  const token = headers["x-amz-security-token"] ?? query.get("X-Amz-Security-Token");
+  if (token !== sessionToken) throw new S3Error("InvalidToken");
+}
+
 /** The host, and every x-amz header that came, must be among the signed; every signed one must have come. */
-function checkSignedHeaders({ headers, query }: S3Request, { signedHeaders }: Claim): void {
-  // The store's credentials are long-lived: no token was ever issued.
-  if (headers["x-amz-security-token"] !== undefined || query.has("X-Amz-Security-Token"))
-    throw new S3Error("InvalidToken");
+function checkSignedHeaders({ headers }: S3Request, { signedHeaders }: Claim): void {
   const signed = new Set(signedHeaders);
   const open = Object.keys(headers).filter((name) => name.startsWith("x-amz-") && !signed.has(name));
   if (!signed.has("host") || open.length > 0) throw new S3Error("AccessDenied", NOT_SIGNED);

@@ -13,6 +13,8 @@ export interface RpcProxy {
   readonly key: string;
   /** Every method that came, in order. */
   readonly calls: string[];
+  /** The same by HTTP request. */
+  readonly batches: string[][];
   /** Cuts the connection before the call reaches the chain ("before") or after ("after"); the default passes it on. */
   cut: (call: RpcCall) => "before" | "after" | null;
   /** Refuses a call with these words. */
@@ -32,6 +34,7 @@ export async function startRpcProxy(target: string): Promise<RpcProxy> {
     const parsed = JSON.parse(body) as RpcCall | RpcCall[];
     const calls = Array.isArray(parsed) ? parsed : [parsed];
     proxy.calls.push(...calls.map(({ method }) => method));
+    proxy.batches.push(calls.map(({ method }) => method));
     const cuts = calls.map((call) => proxy.cut(call));
     if (cuts.includes("before")) return request.socket.destroy();
     const upstream = await fetch(target, { method: "POST", headers: { "content-type": "application/json" }, body });
@@ -52,6 +55,7 @@ export async function startRpcProxy(target: string): Promise<RpcProxy> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v2/${key}`,
     key,
     calls: [],
+    batches: [],
     cut: () => null,
     refuse: () => null,
     answer: (_call, result) => result,
