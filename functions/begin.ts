@@ -6,6 +6,7 @@ import type { beginAnswer, beginRequest, PartRequest } from "../lib/protocol/wir
 import type { Config } from "./config.ts";
 import type { Deps } from "./deps.ts";
 import { payloadKey, payloadsOf, type TransferRef } from "./keys.ts";
+import { overLimit } from "./limit.ts";
 import { contended, Records, type SignedNotice, type TransferRecord, type Versioned } from "./records.ts";
 
 type Request = z.output<typeof beginRequest>;
@@ -41,15 +42,13 @@ async function whereItStands(
   ref: TransferRef,
   record: TransferRecord,
 ): Promise<Answer["state"] | "restart"> {
-  const key = payloadKey(ref);
+  const key = payloadKey(ref, record.generation);
   switch (record.state) {
     case "finished":
-      return "finished";
+      // Whoever took it away did so past the sweeper: an operator, or a bucket's lifecycle. Its bytes may come again.
+      return (await store.head(key)) ? "finished" : "restart";
     case "aborted":
-      return "restart";
     case "swept":
-      // The sweeper marks first and deletes then. Until it has, a new upload's object could be the one that it deletes.
-      if (await store.head(key)) throw beingSwept();
       return "restart";
     case "open":
       if (await store.listParts(key, record.uploadId)) return "open";
@@ -69,7 +68,9 @@ async function startUpload(
   // A swept transfer is bound to its digest and so to its plan; and whoever began it may still be at work by that plan.
   const kept = found && found.record.state !== "aborted" ? found.record : null;
   const contentType = kept?.contentType ?? request.contentType ?? DEFAULT_CONTENT_TYPE;
-  const uploadId = await deps.store.createUpload(payloadKey(ref), contentType);
+  const generation = nextGeneration(found);
+  const key = payloadKey(ref, generation);
+  const uploadId = await deps.store.createUpload(key, contentType);
   const record: TransferRecord = {
     state: "open",
     uploadId,
@@ -80,19 +81,27 @@ async function startUpload(
     storedAt: null,
     keepUntil: 0,
     notices: kept?.notices ?? [],
+    ...(generation > 0 && { generation }),
   };
   try {
     await checkOpenUploads(deps, ref, 0); // again: of many begins at once, each has counted the others by now
     const won = found ? await records.replace(ref, found.etag, record) : await records.create(ref, record);
     if (won) return record;
   } catch (error) {
-    await deps.store.abort(payloadKey(ref), uploadId).catch(() => undefined); // else the sweeper's
+    await deps.store.abort(key, uploadId).catch(() => undefined); // else the sweeper's
     throw error;
   }
   // Our own write too can look like a lost race, when its first answer got lost.
   if ((await records.read(ref))?.record.uploadId === uploadId) return record;
-  await deps.store.abort(payloadKey(ref), uploadId);
+  await deps.store.abort(key, uploadId);
   return null;
+}
+
+/** What was given up may be deleted at any time, so nothing ever comes under its key again. */
+function nextGeneration(found: Versioned | null): number {
+  if (found === null) return 0;
+  const { state, generation = 0 } = found.record;
+  return state === "open" ? generation : generation + 1;
 }
 
 async function answer(
@@ -106,8 +115,8 @@ async function answer(
   const wanted = state === "open" ? (request.parts ?? []) : [];
   for (const part of wanted) checkPart(deps.config, record, part);
   const [signed, head, manifest, notices] = await Promise.all([
-    deps.store.presignParts(payloadKey(ref), record.uploadId, wanted),
-    deps.chain.head(),
+    deps.store.presignParts(payloadKey(ref, record.generation), record.uploadId, wanted),
+    deps.chain.tip(),
     record.digest ? records.manifest(ref, record.digest) : null,
     state === "finished" ? noticesOf(records, ref, record) : null,
   ]);
@@ -144,7 +153,11 @@ export function checkPart(config: Config, record: TransferRecord, part: PartRequ
 
 export function checkSize(config: Config, size: number | null): void {
   if (size !== null && size > config.caps.payload)
-    throw new WaybillError("PAYLOAD_TOO_LARGE", `A payload may have ${config.caps.payload} bytes here.`);
+    throw overLimit("PAYLOAD_TOO_LARGE", `A payload may have ${config.caps.payload} bytes here.`, {
+      name: "payload",
+      value: config.caps.payload,
+      unit: "bytes",
+    });
 }
 
 function checkSameSize(record: TransferRecord, size: number | null): void {
@@ -155,7 +168,11 @@ function checkSameSize(record: TransferRecord, size: number | null): void {
 async function checkOpenUploads({ store, config }: Deps, { task, sender }: TransferRef, more: number): Promise<void> {
   const { openUploads } = config.caps;
   if ((await store.countUploads(payloadsOf(task, sender), openUploads + 1)) + more <= openUploads) return;
-  throw new WaybillError("RATE_LIMITED", `You have ${openUploads} unfinished uploads. Finish or abort one first.`);
+  throw overLimit("RATE_LIMITED", `You have ${openUploads} unfinished uploads. Finish or abort one first.`, {
+    name: "openUploads",
+    value: openUploads,
+    unit: "uploads",
+  });
 }
 
 /** The caller's part size where the store takes it, else the usual one. */
@@ -166,8 +183,4 @@ function partSizeFor(config: Config, { size, partSize }: Request): number {
 
 function offPlan(number: number): WaybillError {
   return new WaybillError("BAD_REQUEST", `Part ${number} does not fit the plan that begin answered.`);
-}
-
-function beingSwept(): WaybillError {
-  return new WaybillError("UNAVAILABLE", "This transfer's payload is being deleted at the moment. Try again.");
 }

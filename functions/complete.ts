@@ -1,7 +1,6 @@
 import { WaybillError } from "../lib/protocol/errors.ts";
 import type { Manifest } from "../lib/protocol/manifest.ts";
 import { partAt } from "../lib/protocol/plan.ts";
-import { payloadKey, type TransferRef } from "./keys.ts";
 import type { Store, UploadedPart } from "./store.ts";
 
 /** A part can change under us; that it does so again and again is no accident. */
@@ -16,17 +15,16 @@ const MAX_NAMED = 256;
  */
 export async function completeUpload(
   store: Store,
-  ref: TransferRef,
+  key: string,
   uploadId: string,
   manifest: Manifest,
 ): Promise<"stored" | "completing"> {
-  const key = payloadKey(ref);
   for (let tries = 0; tries < TRIES; tries++) {
     const held = await store.listParts(key, uploadId);
-    if (held === null) return settle(store, ref, uploadId, manifest, "gone");
+    if (held === null) return settle(store, key, uploadId, manifest, "gone");
     const completion = await store.complete(key, uploadId, matching(manifest, held));
     if (completion === "done") return "stored";
-    if (completion !== "invalid") return settle(store, ref, uploadId, manifest, completion);
+    if (completion !== "invalid") return settle(store, key, uploadId, manifest, completion);
     // Somebody sent a part again since we listed them: the new list says which.
   }
   throw new WaybillError("UNAVAILABLE", "The store does not take the parts that it holds. Try again.");
@@ -35,12 +33,11 @@ export async function completeUpload(
 /** Without a plain "done", only the object itself can tell. Nothing is ever sent again because of a 409 alone. */
 async function settle(
   store: Store,
-  ref: TransferRef,
+  key: string,
   uploadId: string,
   manifest: Manifest,
   completion: "exists" | "busy" | "gone" | "unknown",
 ): Promise<"stored" | "completing"> {
-  const key = payloadKey(ref);
   const object = await store.head(key);
   if (object?.checksum === manifest.checksum && object.size === manifest.size) {
     // Another begin's upload may have got there first; ours is of no use then.

@@ -9,8 +9,26 @@ export interface TransferRef {
   readonly transfer: Hex;
 }
 
-export function payloadKey(ref: TransferRef): string {
-  return `payload/${ref.task}/${ref.sender}/${ref.transfer}`;
+/**
+ * A transfer that begins anew, after its payload was swept or given up, has another key than before: so a sweeper that was
+ * held up between its look and its delete can't hit what came later.
+ */
+export function payloadKey(ref: TransferRef, generation = 0): string {
+  const first = `${payloadsOf(ref.task, ref.sender)}${ref.transfer}`;
+  return generation === 0 ? first : `${first}.${generation}`;
+}
+
+/** All payloads there are. */
+export const PAYLOADS = "payload/";
+
+const PAYLOAD_KEY = /^payload\/(0x[0-9a-f]{64})\/(0x[0-9a-f]{40})\/(0x[0-9a-f]{64})(?:\.([1-9][0-9]{0,8}))?$/;
+
+/** What a payload's key says, or null if `payloadKey` doesn't make such keys. */
+export function readPayloadKey(key: string): { ref: TransferRef; generation: number } | null {
+  const [, task, sender, transfer, generation = "0"] = PAYLOAD_KEY.exec(key) ?? [];
+  if (task === undefined) return null;
+  const ref = { task: task as Hex, sender: sender as Address, transfer: transfer as Hex };
+  return { ref, generation: Number(generation) };
 }
 
 /** All payloads of one member of a task. */

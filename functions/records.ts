@@ -5,7 +5,7 @@ import { decodeManifest, type Manifest, manifestDigest } from "../lib/protocol/m
 import { noticeId } from "../lib/protocol/statements.ts";
 import { id32, signedNotice } from "../lib/protocol/wire.ts";
 import { manifestKey, noticeKey, recordKey, type TransferRef } from "./keys.ts";
-import type { Store } from "./store.ts";
+import type { Objects } from "./objects.ts";
 
 const count = z.int().check(z.gte(0));
 
@@ -25,6 +25,8 @@ const recordSchema = z.strictObject({
   storedAt: z.nullable(count),
   keepUntil: count,
   notices: z.array(id32),
+  /** Which of the transfer's payload keys it is about; without it, the first. It rises when a new upload follows one that was given up. */
+  generation: z.optional(count),
 });
 export type TransferRecord = z.infer<typeof recordSchema>;
 export type SignedNotice = z.output<typeof signedNotice>;
@@ -40,9 +42,9 @@ const TRIES = 10;
 
 /** The transfers' records, manifests and notices in the bucket. */
 export class Records {
-  readonly #store: Store;
+  readonly #store: Objects;
 
-  constructor(store: Store) {
+  constructor(store: Objects) {
     this.#store = store;
   }
 
@@ -84,6 +86,12 @@ export class Records {
   async manifest(ref: TransferRef, digest: Hex): Promise<{ bytes: Uint8Array; manifest: Manifest } | null> {
     const bytes = await this.#store.getBytes(manifestKey(ref));
     return bytes && manifestDigest(bytes) === digest ? { bytes, manifest: decodeManifest(bytes) } : null;
+  }
+
+  /** Whatever manifest was written, also when no record names it yet. */
+  async writtenManifest(ref: TransferRef): Promise<{ digest: Hex; manifest: Manifest } | null> {
+    const bytes = await this.#store.getBytes(manifestKey(ref));
+    return bytes && { digest: manifestDigest(bytes), manifest: decodeManifest(bytes) };
   }
 
   /** Writes a notice; false when it is there already. */

@@ -1,3 +1,4 @@
+import { answered } from "./answered.ts";
 import type { PublishedNotice } from "./api.ts";
 import { isOutstanding, type Member, type NoticeRecord } from "./chain/ledger.ts";
 import { defaultTime } from "./options.ts";
@@ -101,7 +102,8 @@ class Sending {
     this.#checkSender();
     this.#checkRecipients();
     await this.#session.relay.check();
-    const stored = await store(this.#session, { ...this.#order, transfer: this.#transfer });
+    const order = { ...this.#order, transfer: this.#transfer };
+    const stored = (await answered(this.#session, order)) ?? (await store(this.#session, order));
     this.#digest = stored.digest;
     await this.#session.sync(signal);
     this.#checkSender(); // a recipient that was expelled meanwhile fails for itself

@@ -91,19 +91,17 @@ async function storeOnce(session: Session, order: StoreOrder, doubtful: Readonly
   );
   checkBegun(begun, source);
   const digested = await read(session, order, begun, doubtful);
-  const manifest = encodeManifest({
-    version: 1,
-    tag: order.tag,
-    size: digested.size,
-    partSize: digested.partSize,
-    parts: digested.parts,
-    checksum: compositeChecksum(digested.parts),
-    contentType: begun.contentType,
-  });
+  const manifest = manifestOf(order.tag, digested, begun.contentType);
   const own = manifestDigest(manifest);
   if (begun.manifest !== undefined && digestOf(begun.manifest) !== own) throw otherBytes();
   const head = begun.state === "finished" ? begun.head : await finish(session, order, manifest);
   return { size: digested.size, digest: own, head, notices: ownNotices(session, transfer, own, begun.notices ?? []) };
+}
+
+/** The manifest of what was read. */
+export function manifestOf(tag: string, { size, partSize, parts }: Digested, contentType: string): Uint8Array {
+  const checksum = compositeChecksum(parts);
+  return encodeManifest({ version: 1, tag, size, partSize, parts, checksum, contentType });
 }
 
 /** The recorded plan counts, as long as it is one; a size that is not ours means other bytes. */
@@ -191,6 +189,6 @@ function ownNotices(
   });
 }
 
-function otherBytes(): WaybillError {
+export function otherBytes(): WaybillError {
   return new WaybillError("CONFLICT", "This tag stands for other bytes. Send yours under another tag.");
 }
