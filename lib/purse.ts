@@ -1,6 +1,6 @@
 import type { Signer } from "ethers";
 import * as z from "zod/mini";
-import { type FeePolicy, type Fees, feesNow } from "./chain/fees.ts";
+import { type FeePolicy, type Fees, feesNow, learnPolicy } from "./chain/fees.ts";
 import type { RelayCalls } from "./chain/relay.ts";
 import type { Rpc } from "./chain/rpc.ts";
 import type { Deployment } from "./protocol/deployment.ts";
@@ -40,12 +40,7 @@ const BUMP = { by: 9n, of: 8n };
 /** What a statement of usual size takes, for a look into the purse before anything is begun. */
 const USUAL_GAS = 120_000n;
 
-const blockJson = z.object({
-  number: z.string(),
-  timestamp: z.string(),
-  baseFeePerGas: z.optional(z.nullable(z.string())),
-});
-const quantity = /^0x[0-9a-f]{1,64}$/i;
+const blockJson = z.object({ number: z.string(), timestamp: z.string() });
 
 /**
  * A member's account as one that pays: one transaction of ours at a time. It keeps no count of its own: a nonce comes from
@@ -164,31 +159,18 @@ export class Purse {
   }
 
   async #fees(): Promise<Fees | null> {
-    this.#policy ??= await this.#learnPolicy();
-    return feesNow(this.#options.rpc, this.#policy);
-  }
-
-  /** What kind of chain it is; that doesn't change. */
-  async #learnPolicy(): Promise<FeePolicy> {
     const { rpc, maxFeePerGas } = this.#options;
-    const [price, block] = await Promise.all([rpc.send("eth_gasPrice", []), newest(rpc)]);
-    if (typeof price !== "string" || !quantity.test(price))
-      throw new WaybillError("BAD_SERVER", "The RPC node's gas price is malformed.");
-    if (BigInt(price) === 0n) return { kind: "free" };
-    return block.baseFeePerGas ? { kind: "market", maxFeePerGas } : { kind: "legacy", maxGasPrice: maxFeePerGas };
+    this.#policy ??= await learnPolicy(rpc, maxFeePerGas);
+    return feesNow(rpc, this.#policy);
   }
 }
 
 /** Where the node that answers at present stands. */
 export async function newestBlock(rpc: Rpc): Promise<Head> {
-  const { number, timestamp } = await newest(rpc);
-  return { block: Number(number), timestamp: Number(timestamp) };
-}
-
-async function newest(rpc: Rpc): Promise<z.infer<typeof blockJson>> {
   const parsed = blockJson.safeParse(await rpc.send("eth_getBlockByNumber", ["latest", false]));
   if (!parsed.success) throw new WaybillError("UNAVAILABLE", "The RPC node lags behind. Try again, or use another.");
-  return parsed.data;
+  const { number, timestamp } = parsed.data;
+  return { block: Number(number), timestamp: Number(timestamp) };
 }
 
 function priceOf(fees: Fees): bigint {

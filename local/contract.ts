@@ -17,12 +17,20 @@ export interface DeployedContract {
   readonly block: number;
 }
 
+/** What a transaction without a receiver carries to put the contract on a chain. */
+export function creationCode(evm: Evm): Hex {
+  return artifact().bytecode[evm];
+}
+
 /** Puts Waybill.sol on a chain, paid by `signer`, and waits until it is mined. */
 export async function deployContract(signer: Signer, evm: Evm = "current"): Promise<DeployedContract> {
-  // By the package's own name, so that sources and the built package find the same file.
-  const artifact = createRequire(import.meta.url)("waybill/contract.json") as Artifact;
-  const deployed = await new ContractFactory(artifact.abi, artifact.bytecode[evm], signer).deploy();
+  const deployed = await new ContractFactory(artifact().abi, creationCode(evm), signer).deploy();
   const receipt = await deployed.deploymentTransaction()?.wait();
   if (!receipt?.contractAddress) throw new Error("The contract's transaction was mined without a contract.");
   return { contract: receipt.contractAddress.toLowerCase() as Address, block: receipt.blockNumber };
+}
+
+/** By the package's own name, so that sources and the built package find the same file. */
+function artifact(): Artifact {
+  return createRequire(import.meta.url)("waybill/contract.json") as Artifact;
 }

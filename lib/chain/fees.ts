@@ -25,6 +25,27 @@ const historyJson = z.object({
   reward: z.optional(z.nullable(z.array(z.array(z.string())))),
 });
 
+const quantity = z.string().check(z.regex(/^0x[0-9a-f]{1,64}$/i));
+const blockJson = z.object({ baseFeePerGas: z.optional(z.nullable(z.string())) });
+
+/**
+ * What kind of chain it is, as a policy that pays at most `cap` wei per unit of gas. That doesn't change.
+ *
+ * @throws WaybillError UNAVAILABLE or BAD_SERVER when the node doesn't tell.
+ */
+export async function learnPolicy(rpc: Rpc, cap: bigint): Promise<FeePolicy> {
+  const [price, newest] = await Promise.all([
+    rpc.send("eth_gasPrice", []),
+    rpc.send("eth_getBlockByNumber", ["latest", false]),
+  ]);
+  const block = blockJson.safeParse(newest);
+  if (!quantity.safeParse(price).success)
+    throw new WaybillError("BAD_SERVER", "The RPC node's gas price is malformed.");
+  if (!block.success) throw new WaybillError("UNAVAILABLE", "The RPC node lags behind. Try again, or use another.");
+  if (BigInt(String(price)) === 0n) return { kind: "free" };
+  return block.data.baseFeePerGas ? { kind: "market", maxFeePerGas: cap } : { kind: "legacy", maxGasPrice: cap };
+}
+
 /**
  * What a transaction should pay now; null while that is above the cap.
  *
@@ -43,9 +64,9 @@ export async function feesNow(rpc: Rpc, policy: FeePolicy): Promise<Fees | null>
 
 async function legacyFees(rpc: Rpc, cap: bigint): Promise<Fees | null> {
   const answer = await rpc.send("eth_gasPrice", []);
-  if (typeof answer !== "string" || !/^0x[0-9a-f]{1,64}$/i.test(answer))
+  if (!quantity.safeParse(answer).success)
     throw new WaybillError("BAD_SERVER", "The RPC node's gas price is malformed.");
-  const gasPrice = BigInt(answer);
+  const gasPrice = BigInt(String(answer));
   return gasPrice > cap ? null : { type: 0, gasPrice };
 }
 

@@ -1,0 +1,43 @@
+import { createRequire } from "node:module";
+import { CommanderError } from "commander";
+import { WaybillError } from "../lib/protocol/errors.ts";
+import { type Context, newCommand } from "./command.ts";
+import { contractDeploy } from "./commands/contract-deploy.ts";
+import { deploymentComplete } from "./commands/deployment-complete.ts";
+import { relayerAddress } from "./commands/relayer-address.ts";
+import { exitCodeOf } from "./exit.ts";
+import { describe } from "./output.ts";
+
+/** Runs the `waybill` command. @returns its exit code; nothing is thrown. */
+export async function main(args: readonly string[], signal: AbortSignal): Promise<number> {
+  try {
+    await programOf({ signal }).parseAsync(args, { from: "user" });
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0; // help or the version, which it has printed
+    const known = inOurWords(error);
+    process.stderr.write(`${describe(known, args.includes("--json"))}\n`);
+    return known instanceof WaybillError ? exitCodeOf(known.code) : 1;
+  }
+}
+
+function programOf(context: Context): ReturnType<typeof newCommand> {
+  const { version } = createRequire(import.meta.url)("waybill/package.json") as { version: string };
+  const contract = newCommand("contract").description("the contract that statements stand on");
+  const deployment = newCommand("deployment").description("deployment.json, which participants are given");
+  const relayer = newCommand("relayer").description("the account that pays the gas");
+  return newCommand("waybill")
+    .description("Moves large payloads between the parties of a federated-learning task.")
+    .version(version)
+    .addCommand(contract.addCommand(contractDeploy(context)))
+    .addCommand(deployment.addCommand(deploymentComplete(context)))
+    .addCommand(relayer.addCommand(relayerAddress(context)));
+}
+
+/** What the parser of the command line complains about is a usage error like any other. */
+function inOurWords(error: unknown): unknown {
+  if (!(error instanceof CommanderError)) return error;
+  if (error.code === "commander.help") return new WaybillError("USAGE", "A command is missing; they are listed above.");
+  const words = error.message.replace(/^error: /, "").replace(/\s+/g, " ");
+  return new WaybillError("USAGE", `${words.charAt(0).toUpperCase()}${words.slice(1)}. --help tells what there is.`);
+}
