@@ -185,7 +185,7 @@ export class Objects {
     after: string | undefined,
     limit: number,
   ): Promise<{ entries: ListedObject[]; more: boolean }> {
-    const start = after === undefined ? {} : { "start-after": after };
+    const start: Record<string, string> = after === undefined ? {} : { "start-after": after };
     const query = { "list-type": "2", "max-keys": String(limit), prefix, ...start };
     const answer = await this.ask({ method: "GET", path: "", query });
     if (answer.status !== 200) throw faultIn(answer);

@@ -61,7 +61,7 @@ function corsOf({ origins }: Stage): sst.aws.BucketArgs["cors"] {
 /** SST's policy (TLS) with ours. Its own option knows no "everything but these keys". */
 function withGuards({ bucket, policy }: aws.s3.BucketPolicyArgs): $util.Output<string> {
   const arn = $interpolate`arn:${aws.getPartitionOutput().partition}:s3:::${bucket}`;
-  return $resolve([policy, arn]).apply(([given, bucketArn]) => {
+  return $util.all([policy, arn]).apply(([given, bucketArn]) => {
     const { Version, Statement } = JSON.parse(String(given)) as { Version: string; Statement: unknown[] };
     return JSON.stringify({ Version, Statement: [...Statement, ...guardsOf(bucketArn)] });
   });

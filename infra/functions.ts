@@ -76,7 +76,7 @@ function createFunction(name: FunctionName, around: Surroundings): DeployedFunct
  * SST lets the account's root take every function's role, which only `sst dev` needs, and gives each one the right to make
  * log groups anywhere. Neither is needed here.
  */
-function onlyLambda(args: aws.iam.RoleArgs): void {
+function onlyLambda(args: aws.iam.RoleArgs): undefined {
   args.managedPolicyArns = [];
   if (!$dev) args.assumeRolePolicy = aws.iam.assumeRolePolicyForPrincipal({ Service: "lambda.amazonaws.com" });
 }

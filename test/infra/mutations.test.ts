@@ -296,14 +296,14 @@ describe("a mistake", () => {
       const found = promises.filter(({ says }) => says.startsWith(planting.breaks));
       expect(found).toHaveLength(1);
       const [{ scene, holds }] = found as [(typeof promises)[number]];
-      const graph = await evaluate({ ...scenes[scene], root: await planted(planting, String(nth)) });
+      const graph = await evaluate({ ...scenes[scene], root: await planted([planting], String(nth)) });
       expect(graph.errors).toEqual([]); // a mistake that nobody could deploy would be no test of the promises
       expect(() => holds(graph)).toThrow();
     },
   );
 
   it("is what breaks them: a copy without one keeps every promise", async () => {
-    const graph = await evaluate({ ...scenes.production, root: await planted(null, "none") });
+    const graph = await evaluate({ ...scenes.production, root: await planted([], "none") });
     expect(graph.errors).toEqual([]);
     for (const { scene, holds } of promises) if (scene === "production") holds(graph);
   });

@@ -12,15 +12,15 @@ export interface Mutation {
   readonly breaks: string;
 }
 
-/** A copy of the deployment's code, with a mistake in it unless there is to be none; answers its folder. */
-export async function planted(mutation: Mutation | null, place: string): Promise<string> {
+/** A copy of the deployment's code with mistakes in it; answers its folder. */
+export async function planted(mutations: readonly Mutation[], place: string): Promise<string> {
   const folder = join(cache, "mutants", `${process.pid}-${place}`);
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
   for (const copied of ["sst.config.ts", "infra"])
     await cp(join(root, copied), join(folder, copied), { recursive: true });
   for (const linked of ["functions", "lib", "package.json"]) await symlink(join(root, linked), join(folder, linked));
-  if (mutation) await plant(mutation, folder);
+  for (const mutation of mutations) await plant(mutation, folder);
   return folder;
 }
 

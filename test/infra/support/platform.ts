@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { copyFile, readFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -30,7 +30,7 @@ export const quiet: Readonly<Record<string, string>> = {
 
 /** Installs the platform of the project's `sst` for sst.config.ts, once for each version of both. */
 export async function preparePlatform(): Promise<Platform> {
-  const { version } = require("sst/package.json") as { version: string };
+  const version = await readFile(join(root, "node_modules/sst/package.json"), "utf8");
   const sst = programOf();
   const config = await readFile(join(root, "sst.config.ts"));
   const key = createHash("sha256").update(version).update(config).digest("hex").slice(0, 16);
@@ -41,6 +41,9 @@ export async function preparePlatform(): Promise<Platform> {
 
 async function install(sst: string, home: string): Promise<void> {
   await copyFile(join(root, "sst.config.ts"), join(home, "sst.config.ts"));
+  // `sst` bundles the whole config to learn its providers. It runs none of it.
+  await mkdir(join(home, "infra"));
+  await writeFile(join(home, "infra/deploy.ts"), "export const deploy = () => ({});\n");
   // Pulumi's engine is not needed to lay out the platform.
   const env = { ...process.env, ...quiet, ...(await installer()), SST_PULUMI_PATH: "/bin/true" };
   await run(sst, ["install", "--stage", "test"], { cwd: home, env, maxBuffer: 2 ** 26 }).catch((error: unknown) => {
