@@ -105,7 +105,7 @@ export class App {
     const query = readQuery(route.query, c) as z.output<Q>;
     const { account } = claim;
     const asked = { account, ids, body, query, chain: new Glance(this.#deps.chain), signal: c.req.raw.signal };
-    ahead(asked);
+    Promise.resolve(ahead(asked)).catch(() => undefined); // whoever needs it asks again, and hears of it
     const standing = await this.#role(route, account, ids);
     if (route.method !== "GET") await this.#claim(claim, route.statements?.(body) ?? 0);
     const call = { ...asked, standing, requestId: found.requestId };
