@@ -24,10 +24,10 @@ const names = (deployed: Deployed): Record<string, unknown> =>
 const functionsOf = (deployed: Deployed): string[] =>
   deployed
     .of("aws:lambda/function:Function")
-    .map(({ outputs }) => String(outputs.handler))
+    .map(({ name }) => name)
     .sort();
 
-const FUNCTIONS = ["downloads", "publisher", "sweeper", "tasks", "uploads"].map((name) => `functions/${name}.handler`);
+const FUNCTIONS = ["DownloadsFunction", "PublisherFunction", "SweeperFunction", "TasksFunction", "UploadsFunction"];
 
 describe("a stage that isn't set up yet", () => {
   it("is not deployed, and every setting that it lacks is named", async () => {

@@ -88,7 +88,7 @@ export class Cloud {
     return new Cloud(options, { roles, bucket, sandboxes, lines, denials });
   }
 
-  /** By its handler's name. */
+  /** By its name, as "uploads". */
   function(name: string): DeployedFunction {
     const found = this.#sandboxes.functions.get(name);
     if (!found) throw new Error(`there is no function ${name}`);

@@ -26,10 +26,10 @@ export class Deployed {
     return this.resources.filter((one) => one.type === type);
   }
 
-  /** What resources of a type became, in the shape that they must have. */
+  /** What resources of a type became, with their names, in the shape that they must have. */
   read<T>(type: string, shape: z.ZodMiniType<T, unknown>): T[] {
     return this.of(type).map(({ name, id, outputs }) => {
-      const found = shape.safeParse({ ...outputs, id });
+      const found = shape.safeParse({ ...outputs, id, resource: name });
       if (found.success) return found.data;
       throw new Error(`${type} ${name}: ${z.prettifyError(found.error)}`);
     });

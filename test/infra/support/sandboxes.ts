@@ -20,7 +20,7 @@ export interface SandboxOptions {
 /** Sandboxes of one function at the same time, where the deployment sets none: enough for what is done here at once. */
 const CONCURRENCY = 6;
 
-/** The deployed functions, by what their handlers are called, each from the very zip that was uploaded. */
+/** The deployed functions by name ("uploads"), each from the very zip that was uploaded. */
 export class Sandboxes {
   readonly functions: ReadonlyMap<string, DeployedFunction>;
   readonly #folder: string;
@@ -34,7 +34,7 @@ export class Sandboxes {
     const folder = await mkdtemp(join(tmpdir(), "waybill-lambda-"));
     const functions = new Map<string, DeployedFunction>();
     for (const lambda of lambdas) {
-      const name = /(\w+)\.handler$/.exec(lambda.handler)?.[1] ?? lambda.handler;
+      const name = lambda.resource.replace(/Function$/, "").toLowerCase();
       const root = join(folder, name);
       await unpack(options.home.objects.get(`${lambda.s3Bucket}/${lambda.s3Key}`), root);
       functions.set(name, functionOf(lambda, root, options));

@@ -8,6 +8,8 @@ const whole = z.number();
 const list = z._default(z.array(text), []);
 
 const lambda = z.object({
+  /** "UploadsFunction" */
+  resource: text,
   ...{ arn: text, name: text, handler: text, role: text, s3Bucket: text, s3Key: text },
   runtime: z.literal("nodejs24.x"),
   ...{ timeout: whole, memorySize: whole },

@@ -1,0 +1,81 @@
+import { Instance, type InstanceOptions, LambdaError } from "./instance.ts";
+
+export interface FunctionOptions extends InstanceOptions {
+  /** Sandboxes at the same time; more invocations are throttled. */
+  readonly concurrency: number;
+}
+
+/** A deployed function: as many sandboxes as it is called at the same time, each kept for the next call. */
+export class DeployedFunction {
+  readonly arn: string;
+  /** How many sandboxes were started. */
+  coldStarts = 0;
+  readonly #options: FunctionOptions;
+  readonly #sandboxes = new Set<Instance>();
+  readonly #idle: Instance[] = [];
+  /** Those that have answered and not yet asked for more. */
+  readonly #settling = new Set<Promise<void>>();
+  #starting = 0;
+  #broken: (() => void) | undefined;
+
+  constructor(options: FunctionOptions) {
+    this.#options = options;
+    this.arn = options.arn;
+  }
+
+  /** @throws LambdaError with AWS's name for what went wrong. */
+  async invoke(event: unknown): Promise<unknown> {
+    const instance = await this.#take();
+    const answer = instance.invoke(event);
+    if (this.#broken) this.#breakDown(instance);
+    try {
+      return await answer;
+    } finally {
+      const settling = this.#giveBack(instance).finally(() => this.#settling.delete(settling));
+      this.#settling.add(settling);
+    }
+  }
+
+  /** The next invocation's sandbox dies once it has the event. Resolves when that has happened. */
+  breakNext(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#broken = resolve;
+    });
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([...this.#sandboxes].map((instance) => instance.stop()));
+  }
+
+  async #take(): Promise<Instance> {
+    while (this.#idle.length === 0 && this.#settling.size > 0) await Promise.race(this.#settling);
+    const idle = this.#idle.pop();
+    if (idle) return idle;
+    if (this.#sandboxes.size + this.#starting >= this.#options.concurrency)
+      throw new LambdaError("TooManyRequestsException", "Rate Exceeded.");
+    this.#starting += 1;
+    this.coldStarts += 1;
+    try {
+      const instance = await Instance.start(this.#options);
+      this.#sandboxes.add(instance);
+      return instance;
+    } finally {
+      this.#starting -= 1;
+    }
+  }
+
+  async #giveBack(instance: Instance): Promise<void> {
+    if (await instance.settled()) {
+      this.#idle.push(instance);
+      return;
+    }
+    this.#sandboxes.delete(instance);
+    await instance.stop();
+  }
+
+  #breakDown(instance: Instance): void {
+    instance.kill();
+    this.#broken?.();
+    this.#broken = undefined;
+  }
+}
