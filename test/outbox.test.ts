@@ -224,6 +224,7 @@ describe("settling", () => {
     const refused = `refused/31337/${domain.contract}/`;
     const others = Array.from({ length: 20_000 }, (_, i) => ({
       key: `${refused}${String(now - 20_000 + i).padStart(13, "0")}-${random32()}.json`,
+      size: 2,
       modified: new Date(0),
     }));
     const list: OutboxStore["list"] = async (prefix, options) => {
