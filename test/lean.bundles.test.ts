@@ -1,0 +1,54 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { brotliDecompressSync } from "node:zlib";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Bundle, FunctionName } from "../bench/functions/bundle.ts";
+import { openapiDocument } from "../functions/document.ts";
+import { openapi } from "../functions/openapi.ts";
+import { openapiText } from "../functions/openapi-text.ts";
+
+// What is in the functions' bundles, made as SST makes them. `npm run bench:functions` says how long they take.
+
+const { bundle, functionNames } = (await import(
+  new URL("../dist/bench/functions/bundle.js", import.meta.url).href
+)) as typeof import("../bench/functions/bundle.ts");
+
+const dir = mkdtempSync(join(tmpdir(), "waybill-bundles-"));
+const bundles = {} as Record<FunctionName, Bundle>;
+beforeAll(async () => {
+  for (const name of functionNames) bundles[name] = await bundle(name, dir);
+});
+afterAll(() => rmSync(dir, { recursive: true }));
+
+const packagesOf = (name: FunctionName): string[] => [...bundles[name].holds.keys()];
+
+describe("a function's bundle", () => {
+  it.each<[FunctionName, number]>([
+    ["uploads", 750],
+    ["downloads", 350],
+    ["publisher", 350],
+  ])("of %s has at most %d KiB", (name, kib) => {
+    expect(bundles[name].bytes / 1024).toBeLessThan(kib);
+  });
+
+  it.each(["downloads", "tasks", "publisher"] as const)("of %s holds no client of the AWS SDK", (name) => {
+    expect(packagesOf(name).filter((owner) => /^@aws-sdk\/(client-|core|credential-provider)/.test(owner))).toEqual([]);
+  });
+
+  it.each(["uploads", "downloads", "tasks"] as const)("of %s holds no keystore, and no wallet's word lists", (name) => {
+    expect(packagesOf(name).filter((owner) => /^(aes-js|@adraffy|ws)/.test(owner))).toEqual([]);
+  });
+});
+
+describe("openapi.json", () => {
+  it("is written from the schemas as they are (npm run openapi)", () => {
+    const written = brotliDecompressSync(Buffer.from(openapiText, "base64")).toString();
+    expect(JSON.parse(written)).toEqual(JSON.parse(JSON.stringify(openapi())));
+  });
+
+  it("names the API's own origin", () => {
+    const apiOrigin = "https://api.waybill.test";
+    expect(openapiDocument({ apiOrigin })).toEqual(JSON.parse(JSON.stringify(openapi({ apiOrigin }))));
+  });
+});
