@@ -102,14 +102,26 @@ class Sending {
     this.#checkSender();
     this.#checkRecipients();
     await this.#session.relay.check();
+    await this.#offer().catch((error: unknown) => this.#offerAgain(error));
+    return this.#answers();
+  }
+
+  /** Brings the payload into the store, and a notice to each recipient that has none. */
+  async #offer(): Promise<void> {
     const order = { ...this.#order, transfer: this.#transfer };
     const stored = (await answered(this.#session, order)) ?? (await store(this.#session, order));
     this.#digest = stored.digest;
-    await this.#session.sync(signal);
+    await this.#session.sync(order.signal);
     this.#checkSender(); // a recipient that was expelled meanwhile fails for itself
     await this.#join(stored);
     await this.#publish(stored);
-    return this.#answers();
+  }
+
+  /** What was there when we joined it can be swept before we publish. What we store anew has its time. */
+  #offerAgain(error: unknown): Promise<void> {
+    const swept = error instanceof WaybillError && error.code === "NOT_STORED";
+    if (swept && this.#order.source.replayable) return this.#offer();
+    throw error;
   }
 
   /** An early end takes back what this call published, so that nobody receives what nobody waits for. */
@@ -137,8 +149,8 @@ class Sending {
 
   /** Recipients that have verified, or have an open notice, get no new one. */
   async #join({ notices, head }: StoredPayload): Promise<void> {
-    const again: PublishedNotice[] = [];
-    for (const account of this.#order.recipients) {
+    const [joined, again] = [new Set<Notice>(), [] as PublishedNotice[]];
+    for (const account of this.#order.recipients.filter((one) => !this.#awaited.has(one))) {
       const member = this.#session.ledger.member(account)!;
       const standing = this.#records().findLast(
         (record) => isVerified(record, account) || isOpen(record, member, head),
@@ -147,9 +159,10 @@ class Sending {
       const notice = standing?.notice ?? waiting?.notice;
       if (!notice) continue;
       this.#awaited.set(account, notice);
+      joined.add(notice);
       if (!standing && waiting && !again.includes(waiting)) again.push(waiting);
     }
-    for (const notice of new Set(this.#awaited.values())) this.#tellNotice(notice, true);
+    for (const notice of joined) this.#tellNotice(notice, true);
     if (again.length > 0) await this.#postAgain(again);
   }
 

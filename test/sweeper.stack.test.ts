@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Cast, coded, eventually, parcel, rejection, Scene } from "./support/members.ts";
+import { type Cast, coded, eventually, parcel, rejection, Scene, watching } from "./support/members.ts";
 
 // A whole Waybill that sweeps, as its members see it.
 
@@ -54,4 +54,24 @@ describe("a payload whose time is over is swept under local, too, and then", () 
     expect(received).toBe(target);
     expect(Buffer.compare(data, dataStream)).toBe(0);
   });
+
+  it("which happens while its sender is about to give it to another, is sent again by that same call", async () => {
+    const [target, source] = [cast.accounts[2]!, cast.accounts[0]!];
+    const { tag, dataStream } = parcel();
+    await Promise.all([
+      cast.process(0).channel.sendStream({ target: cast.accounts[1]!, dataStream, tag, timeout: 15_000 }),
+      cast.process(1).channel.receiveStream({ source, tag }),
+    ]);
+    const before = scene.requests.length;
+    // It joins what is stored, and before it can publish a notice the payload is gone.
+    const held = watching(async (path) => {
+      if (path.endsWith("/finish")) await eventually(() => scene.requests.slice(before).find(isSweep) ?? null);
+    });
+    const [received, [, data]] = await Promise.all([
+      cast.process(0, { fetch: held }).channel.sendStream({ target, tag, dataStream }),
+      cast.process(2).channel.receiveStream({ source, tag }),
+    ]);
+    expect(received).toBe(target);
+    expect(Buffer.compare(data, dataStream)).toBe(0);
+  }, 120_000);
 });
