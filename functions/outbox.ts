@@ -159,6 +159,11 @@ export class Outbox {
     return [...entries.values()];
   }
 
+  /** Whether nothing waits, by one listing. */
+  async isEmpty(): Promise<boolean> {
+    return (await this.#store.list(this.#pending, { limit: 1 })).length === 0;
+  }
+
   /** As `settleAll`, for one. */
   settle(entry: Ended, settlement: Settlement): Promise<void> {
     return this.settleAll([[entry, settlement]]);

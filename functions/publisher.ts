@@ -12,7 +12,7 @@ import { Objects } from "./objects.ts";
 import { Outbox, type OutboxStore } from "./outbox.ts";
 import type { Relayer } from "./relay.ts";
 import { relayerFromEnv } from "./signers.ts";
-import { Teller } from "./telling.ts";
+import { type Standing, Teller } from "./telling.ts";
 import { type Desk, type Progress, Turn } from "./turn.ts";
 import { Viewpoint } from "./viewpoint.ts";
 
@@ -52,6 +52,8 @@ export class Publisher {
   readonly #stillMs: number;
   #at = 0;
   #tip = { block: -1, since: 0 };
+  /** How the last turn ended, if nothing was left to do and nothing of ours was on its way. */
+  #idle: Standing | null = null;
 
   /** @throws WaybillError USAGE if an RPC URL is no http(s) URL, or there is none. */
   constructor(deps: PublisherDeps) {
@@ -79,13 +81,10 @@ export class Publisher {
    * @throws WaybillError UNAVAILABLE when bucket or chain don't answer; nothing is lost, the next step goes on, with the next node.
    */
   async step(signal?: AbortSignal): Promise<Progress> {
-    const [here, ...others] = this.#order() as [Viewpoint, ...Viewpoint[]];
     try {
-      const turn = await Turn.begin(this.#desk, here, others);
-      const progress = await turn.run(signal);
-      this.#desk.teller.turned(turn.standing);
-      if (progress.pending > 0 && this.#standsStill(turn.standing.tip)) this.#at += 1;
-      return progress;
+      if (this.#idle && (await this.#desk.outbox.isEmpty())) return this.#rest(this.#idle);
+      this.#idle = null;
+      return await this.#turn(signal);
     } catch (error) {
       this.#desk.teller.failed();
       this.#at += 1;
@@ -95,6 +94,23 @@ export class Publisher {
 
   close(): void {
     for (const viewpoint of this.#viewpoints) viewpoint.close();
+  }
+
+  async #turn(signal?: AbortSignal): Promise<Progress> {
+    const [here, ...others] = this.#order() as [Viewpoint, ...Viewpoint[]];
+    const turn = await Turn.begin(this.#desk, here, others);
+    const progress = await turn.run(signal);
+    const { standing } = turn;
+    this.#desk.teller.turned(standing);
+    if (progress.pending === 0 && !turn.unmined) this.#idle = standing;
+    if (progress.pending > 0 && this.#standsStill(standing.tip)) this.#at += 1;
+    return progress;
+  }
+
+  /** The schedule rings every minute, for nothing most of the time: that must not cost calls of an RPC node. */
+  #rest(standing: Standing): Progress {
+    this.#desk.teller.turned(standing);
+    return { pending: 0, moved: false };
   }
 
   #order(): Viewpoint[] {
@@ -167,16 +183,9 @@ export async function handler(_event: unknown, context: { getRemainingTimeInMill
       again = moved && pending > 0 && context.getRemainingTimeInMillis() > STEP_MS + 2 * config.blockTime;
     }
   } catch (error) {
-    tell(error);
+    if (deployed === null) counted.count("PublisherFailures"); // else its publisher has
+    new Log("publisher", toStdout).failure("a turn failed", error);
   } finally {
     counted.flush();
   }
-}
-
-function tell(error: unknown): void {
-  const log = new Log("publisher", toStdout);
-  const misled = deployed === null && error instanceof WaybillError && error.code === "USAGE";
-  if (deployed === null) counted?.count("PublisherFailures"); // else its publisher has
-  if (misled) log.alarm("MISCONFIGURED", "the publisher can't start", { code: error.code, detail: error.message });
-  else log.failure("a turn failed", error);
 }

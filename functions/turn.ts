@@ -101,6 +101,11 @@ export class Turn {
     return new Turn(desk, [node, ...others], { scene, book, waiting: await desk.outbox.pending() });
   }
 
+  /** Whether a transaction of ours is on its way. */
+  get unmined(): boolean {
+    return this.#book.lines(this.#scene.next).length > 0;
+  }
+
   get standing(): Standing {
     const { tip, balance } = this.#scene;
     return { tip, balance, pending: this.#endings.size, oldest: this.#endings.waiting()[0]?.arrival ?? null };
