@@ -8,6 +8,7 @@ const config: ViteUserConfigExport = defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     maxWorkers: 2,
+    maxConcurrency: 2,
     reporters: process.env.CI ? ["default", "json"] : ["default"],
     outputFile: { json: "node_modules/.infra/results.json" },
   },

@@ -1,5 +1,4 @@
 import { fork } from "node:child_process";
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 import type { Evaluation, Json, JsonObject, Order, Resource } from "./evaluate/order.ts";
@@ -35,29 +34,27 @@ export async function evaluate(wanted: Wanted): Promise<Graph> {
   const { folder } = await preparePlatform();
   const { stage, secrets = { Rpc: RPC } } = wanted;
   const order: Order = { root: wanted.root ?? root, platform: folder, stage, region: REGION, secrets };
-  const evaluation = await inProcess(await evaluator(), order, { ...settings, ...wanted.env });
+  const evaluation = await inProcess(order, { ...settings, ...wanted.env });
   return new Graph(evaluation);
 }
 
-let compiled: Promise<string> | undefined;
+const evaluator = join(cache, "evaluate.mjs");
 
-/** The evaluator as plain JavaScript, made once. */
-function evaluator(): Promise<string> {
-  compiled ??= compile(join(cache, `evaluate-${process.pid}.mjs`));
-  return compiled;
-}
-
-async function compile(outfile: string): Promise<string> {
-  mkdirSync(cache, { recursive: true });
+/** Makes the evaluator, as plain JavaScript. Once, before any test. */
+export async function prepareEvaluator(): Promise<void> {
   const entryPoints = [join(import.meta.dirname, "evaluate/main.ts")];
-  await build({ entryPoints, outfile, bundle: true, format: "esm", platform: "node", packages: "external" });
-  return outfile;
+  const options = { bundle: true, format: "esm", platform: "node", packages: "external" } as const;
+  await build({ entryPoints, outfile: evaluator, ...options });
 }
 
-function inProcess(file: string, order: Order, env: Record<string, string | undefined>): Promise<Evaluation> {
+function inProcess(order: Order, env: Record<string, string | undefined>): Promise<Evaluation> {
   // Nothing of the machine's own settings or of the test runner gets in.
   const { PATH, HOME } = process.env;
-  const child = fork(file, { env: { PATH, HOME, ...env }, execArgv: [], stdio: ["ignore", "pipe", "pipe", "ipc"] });
+  const child = fork(evaluator, {
+    env: { PATH, HOME, ...env },
+    execArgv: [],
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
+  });
   let said = "";
   for (const stream of [child.stdout!, child.stderr!])
     stream.on("data", (chunk) => {

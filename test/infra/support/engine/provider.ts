@@ -19,6 +19,16 @@ interface Made {
 
 /** What AWS says of a resource that it has just made. `id` is its id; random, where AWS takes a random one. */
 const makers: Readonly<Record<string, (made: Made) => Properties>> = {
+  "aws:acm/certificate:Certificate": ({ inputs, cloud }) => {
+    const arn = `arn:aws:acm:${cloud.region}:${cloud.account}:certificate/${randomUUID()}`;
+    const record = { resourceRecordName: "_a.", resourceRecordType: "CNAME", resourceRecordValue: "_b." };
+    return { id: arn, arn, domainValidationOptions: [{ domainName: plain(inputs.domainName ?? ""), ...record }] };
+  },
+  "aws:apigatewayv2/domainName:DomainName": ({ inputs }) => {
+    const target = { targetDomainName: "d-1.execute-api.amazonaws.com", hostedZoneId: "Z1" };
+    const configuration = plain(inputs.domainNameConfiguration ?? {}) as Properties;
+    return { id: plain(inputs.domainName ?? ""), domainNameConfiguration: { ...configuration, ...target } };
+  },
   "aws:apigatewayv2/api:Api": ({ cloud }) => {
     const id = randomBytes(5).toString("hex");
     const arn = `arn:aws:apigateway:${cloud.region}::/apis/${id}`;

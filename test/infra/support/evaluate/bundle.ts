@@ -14,6 +14,7 @@ const EXTERNAL = [
   "esbuild",
   "archiver",
   "glob",
+  "vite",
 ];
 
 /** ESM has no `require` and none of CommonJS's names, and the platform's sources use them. */

@@ -8,7 +8,7 @@ import { Recorder } from "./recorder.ts";
 // Evaluates a project's sst.config.ts as the `sst` program does and tells its parent what a deployment would make. In a
 // process of its own: the stack, its transformations and the recorder are the process's.
 
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 100_000;
 
 async function evaluate(order: Order): Promise<Evaluation> {
   for (const [name, value] of Object.entries(order.secrets)) process.env[`SST_SECRET_${name}`] = value;
@@ -58,7 +58,7 @@ function failing<T>(work: Promise<T>): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     process.on("unhandledRejection", reject);
     process.on("uncaughtException", reject);
-    setTimeout(() => reject(new Error("The config was not evaluated within a minute.")), LIMIT_MS).unref();
+    setTimeout(() => reject(new Error("The config was not evaluated in time.")), LIMIT_MS).unref();
     work.then(resolve, reject);
   });
 }

@@ -25,7 +25,7 @@ interface Query {
 
 function queries(given: Query[]): string {
   const [total, ...each] = given;
-  const lambdas = each.map(({ metric }) => String(metric!.dimensions.FunctionName).replace(/Function-.*$/, ""));
+  const lambdas = each.map(({ metric }) => /-(\w+)Function-/.exec(metric!.dimensions.FunctionName)?.[1] ?? "");
   expect(lambdas.sort()).toEqual(NAMES.map(capitalized).sort());
   const metrics = new Set(
     each.map(({ metric }) => `${metric!.namespace}/${metric!.metricName} in ${metric!.period} s`),

@@ -16,7 +16,7 @@ export function serversIn(graph: Graph): Record<string, string> {
     const integration = integrations.find(({ name }) => String(inputs.target).startsWith(`integrations/${name}-`));
     const arn = String(integration?.inputs.integrationUri);
     const lambda = ["uploads", "downloads", "tasks", "publisher", "sweeper"].find((name) =>
-      arn.includes(`:function:${capitalized(name)}Function`),
+      arn.includes(`-${capitalized(name)}Function-`),
     );
     return [String(inputs.routeKey), lambda ?? arn] as const;
   });

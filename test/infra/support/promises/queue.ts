@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import type { JsonObject } from "../evaluate/order.ts";
-import { capitalized, type Graph } from "../graph.ts";
+import type { Graph } from "../graph.ts";
 import { decide, statementsOf } from "../policy.ts";
 import { inDev, inFull, inProduction, type Promised } from "./promise.ts";
 
@@ -45,7 +45,7 @@ export const queuePromises: readonly Promised[] = [
   inProduction("rings wake the publisher, ten at a time, and at least two of it as Lambda demands", (graph) => {
     const { inputs } = graph.one("aws:lambda/eventSourceMapping:EventSourceMapping");
     expect(inputs).toMatchObject({ batchSize: 10, scalingConfig: { maximumConcurrency: 2 } });
-    expect(inputs.functionName).toContain(`:function:${capitalized("publisher")}`);
+    expect(inputs.functionName).toContain("-PublisherFunction-");
     expect(inputs.eventSourceArn).not.toBe(redrive(graph).deadLetterTargetArn);
     const [queueUrl] = [graph.environmentOf("uploads").WAYBILL_QUEUE_URL!];
     expect(queueUrl.split("/").at(-1)).toBe(String(inputs.eventSourceArn).split(":").at(-1));
@@ -54,7 +54,7 @@ export const queuePromises: readonly Promised[] = [
     expect(clock(graph, "PublisherClock")).toEqual({
       scheduleExpression: "rate(1 minute)",
       state: "ENABLED",
-      arn: expect.stringContaining(":function:Publisher"),
+      arn: expect.stringContaining("-PublisherFunction-"),
       retries: 0,
     });
   }),
@@ -62,7 +62,7 @@ export const queuePromises: readonly Promised[] = [
     expect(clock(graph, "SweeperClock")).toEqual({
       scheduleExpression: "rate(1 hour)",
       state: "ENABLED",
-      arn: expect.stringContaining(":function:Sweeper"),
+      arn: expect.stringContaining("-SweeperFunction-"),
       retries: 0,
     });
   }),
