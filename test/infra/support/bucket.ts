@@ -105,18 +105,18 @@ class Guard extends Authenticator {
 
   /** What a request needs: of each choice, something that is allowed. */
   #wanted(request: S3Request): Request[][] {
-    const { name } = this.#options;
+    const arn = `arn:aws:s3:::${this.#options.name}`;
     const facts = { "s3:signatureAge": String(ageOf(request)) };
     if (routeOf(request).name === "DeleteObjects") {
       // Its keys are in the body, which nobody has read yet: that keys of some prefix may go is all that can be told.
-      const any = prefixes.map((prefix) => `arn:aws:s3:::${name}/${prefix}/x`);
+      const any = prefixes.map((prefix) => `${arn}/${prefix}/x`);
       return [any.map((resource) => ({ action: "s3:DeleteObject", resource, context: facts }))];
     }
     const { method, path, headers } = request;
     const url = new URL(path, "http://bucket");
     for (const [key, values] of request.query.all) for (const value of values) url.searchParams.append(key, value);
     const status = this.#has(request.key) ? 200 : 404;
-    const asked = asksOfBucket({ by: "", host: "", method, url, headers, status }, name);
+    const asked = asksOfBucket({ by: "", host: "", method, url, headers, status }, arn);
     return asked.map((one) => [{ ...one, context: { ...one.context, ...facts } }]);
   }
 }

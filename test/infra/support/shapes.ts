@@ -7,6 +7,12 @@ const text = z.string();
 const whole = z.number();
 const list = z._default(z.array(text), []);
 
+/** A document, which AWS's provider takes as text or as what the text says. */
+const document = z.pipe(
+  z.unknown(),
+  z.transform((given) => (typeof given === "string" ? given : JSON.stringify(given))),
+);
+
 const lambda = z.object({
   /** "UploadsFunction" */
   resource: text,
@@ -18,8 +24,8 @@ const lambda = z.object({
   environment: z.object({ variables: z.record(text, text) }),
 });
 const role = z.object({
-  ...{ arn: text, name: text, assumeRolePolicy: text },
-  inlinePolicies: z.array(z.object({ policy: text })),
+  ...{ arn: text, name: text, assumeRolePolicy: document },
+  inlinePolicies: z.array(z.object({ policy: document })),
 });
 const queue = z.object({
   ...{ arn: text, url: text, name: text },
@@ -27,7 +33,7 @@ const queue = z.object({
   visibilityTimeoutSeconds: z._default(whole, 30),
   messageRetentionSeconds: z._default(whole, 4 * 24 * 3600),
   contentBasedDeduplication: z._default(z.boolean(), false),
-  redrivePolicy: z.optional(text),
+  redrivePolicy: z.optional(document),
 });
 const mapping = z.object({
   ...{ eventSourceArn: text, functionName: text },

@@ -8,8 +8,6 @@ export interface FunctionOptions extends InstanceOptions {
 /** A deployed function: as many sandboxes as it is called at the same time, each kept for the next call. */
 export class DeployedFunction {
   readonly arn: string;
-  /** How many sandboxes were started. */
-  coldStarts = 0;
   readonly #options: FunctionOptions;
   readonly #sandboxes = new Set<Instance>();
   readonly #idle: Instance[] = [];
@@ -54,7 +52,6 @@ export class DeployedFunction {
     if (this.#sandboxes.size + this.#starting >= this.#options.concurrency)
       throw new LambdaError("TooManyRequestsException", "Rate Exceeded.");
     this.#starting += 1;
-    this.coldStarts += 1;
     try {
       const instance = await Instance.start(this.#options);
       this.#sandboxes.add(instance);
