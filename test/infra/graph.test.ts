@@ -7,7 +7,7 @@ import { createUploads } from "../../functions/uploads.ts";
 import { routes } from "../../infra/routes.ts";
 import { readStage } from "../../infra/stages.ts";
 import { ApiWorld } from "../support/api.ts";
-import { evaluate, type Graph, RPC, settings } from "./support/graph.ts";
+import { evaluate, type Graph, settings } from "./support/graph.ts";
 import { promises } from "./support/promises/all.ts";
 import { type Promised, type Scene, scenes } from "./support/promises/promise.ts";
 
