@@ -2,7 +2,7 @@ import type { Hono } from "hono";
 import { handle } from "hono/aws-lambda";
 import type { Config } from "./config.ts";
 import { depsFromEnv, type PostingDeps } from "./deps.ts";
-import { toStdout } from "./log.ts";
+import { Log, toStdout } from "./log.ts";
 import type { Service } from "./metric-names.ts";
 import type { Objects } from "./objects.ts";
 
@@ -36,6 +36,7 @@ export function lambdaOf<S extends Objects>(
     served ??= serve();
     const { handler, flush } = await served.catch((error: unknown) => {
       served = undefined;
+      new Log(service, toStdout).failure("the function can't start", error);
       throw error;
     });
     try {

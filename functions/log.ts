@@ -91,7 +91,7 @@ export class Log {
     this.#write("ERROR", message, { ...facts, alarm });
   }
 
-  /** What failed: a warning if it may pass by itself, an error if it won't. */
+  /** What failed: a warning if it may pass by itself, an error if it won't, an alarm if it is what we were told. */
   failure(message: string, error: unknown, facts: Facts = {}): void {
     const passes = error instanceof WaybillError && error.retryable && error.code !== "INTERNAL";
     this.#write(passes ? "WARN" : "ERROR", message, { ...facts, ...factsOf(error) });
@@ -119,7 +119,8 @@ export function toStdout(line: string): void {
 function factsOf(error: unknown): Facts {
   const cause = nameOf(error instanceof Error ? error.cause : undefined);
   const ours = error instanceof WaybillError ? { code: error.code, detail: error.message } : null;
-  const known = { ...ours, ...(cause && { cause }) };
+  const alarm: AlarmCode | false = ours?.code === "USAGE" && "MISCONFIGURED";
+  const known = { ...ours, ...(cause && { cause }), ...(alarm && { alarm }) };
   if (ours && ours.code !== "INTERNAL") return known;
   const frames = error instanceof Error ? { frames: framesOf(error) } : {};
   return { ...known, error: nameOf(error) ?? typeof error, ...frames };

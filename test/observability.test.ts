@@ -101,7 +101,7 @@ describe("a line of the log", () => {
     log.alarm("NO_FUNDS", "insufficient funds", { account });
     expect(lines).toMatchObject([
       { level: "WARN", code: "UNAVAILABLE", detail: "The store does not answer.", cause: "SlowDown (503)" },
-      { level: "ERROR", code: "USAGE", detail: "Set WAYBILL_BUCKET." },
+      { level: "ERROR", code: "USAGE", detail: "Set WAYBILL_BUCKET.", alarm: "MISCONFIGURED" },
       { level: "ERROR", alarm: "NO_FUNDS", account },
     ]);
   });
