@@ -1,4 +1,4 @@
-import type { ChainView } from "../lib/chain/view.ts";
+import type { ChainView, Membership } from "../lib/chain/view.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import type { Address, Hex } from "../lib/protocol/hex.ts";
 import type { Config } from "./config.ts";
@@ -16,7 +16,7 @@ export interface Standing {
 
 /** So many tasks' owners are remembered: some hundred bytes each. */
 const MAX_OWNERS = 10_000;
-/** A task's id commits to its owner, so nothing can ever make it another one, and it is asked for once. */
+/** A task's id commits to its owner, so nothing can ever make it another one, and for a member it is asked for once. */
 const owners = new WeakMap<Chain, Map<Hex, Address>>();
 
 /**
@@ -32,12 +32,7 @@ export async function standingIn(
   account: Address,
   who: Exclude<Who, "operator">,
 ): Promise<Standing> {
-  const known = owners.get(chain)?.get(task);
-  const [owner, member] = await chain.atOne((view) =>
-    // A node answers for its newest block only after it has shown that one.
-    Promise.all([known ?? ownerOf(view, task), view.member(task, account), view.tip()]),
-  );
-  if (owner !== null) remember(chain, task, owner);
+  const { owner, member } = await look(chain, task, account);
   if (owner === null || !isServed(config, owner))
     throw new WaybillError(
       "UNKNOWN_TASK",
@@ -50,6 +45,25 @@ export async function standingIn(
   if (who === "owner") throw notOwner();
   if (member) throw new WaybillError("EXPELLED", "You were expelled from this task. Ask its owner to admit you again.");
   throw new WaybillError("NOT_MEMBER", "You are no member of this task. Ask its owner to admit you.");
+}
+
+interface Seen {
+  readonly owner: Address | null;
+  readonly member: Membership | null;
+}
+
+async function look(chain: Chain, task: Hex, account: Address): Promise<Seen> {
+  const known = owners.get(chain)?.get(task);
+  const remembered = known !== undefined && known !== account;
+  const seen = await chain.atOne(async (view) => {
+    const asked = remembered ? known : ownerOf(view, task);
+    // A node answers for its newest block only after it has shown that one.
+    const [owner, member] = await Promise.all([asked, view.member(task, account), view.tip()]);
+    // A reorg may have taken the task's opening away, and with it all of its members; whom we know is no proof of it.
+    return { owner: remembered && member === null ? await ownerOf(view, task) : owner, member };
+  });
+  if (seen.owner !== null) remember(chain, task, seen.owner);
+  return seen;
 }
 
 async function ownerOf(view: ChainView, task: Hex): Promise<Address | null> {
