@@ -10,8 +10,8 @@ import { type Consumer, packedConsumer, ROOT, type Run, run } from "./support/pa
 
 // What `npm test` has built, packed and installed in an empty folder: what a participant gets.
 
-/** The one peer that a stack on one machine does without. */
-const KMS = "@aws-sdk/client-kms";
+/** The one peer that a stack on one machine does without: where an operator's credentials are looked for. */
+const CHAIN = "@aws-sdk/credential-provider-node";
 
 let consumer: Consumer;
 beforeAll(async () => {
@@ -66,14 +66,15 @@ describe("the packed package", () => {
     expect(JSON.parse(stdout)).toEqual([true, true, true]);
   });
 
-  it("imports the KMS client in one module, and that only when a key lies in a KMS", async () => {
+  it("loads what speaks to a KMS only when a key lies in one, and the S3 SDK for uploads alone", async () => {
     const functions = join(consumer.dir, "node_modules/waybill/dist/functions");
     const importing = async (pattern: RegExp): Promise<string[]> => {
       const files = (await readdir(functions)).filter((file) => file.endsWith(".js"));
       const texts = await Promise.all(files.map((file) => readFile(join(functions, file), "utf8")));
       return files.filter((_, i) => pattern.test(texts[i]!));
     };
-    expect(await importing(new RegExp(KMS))).toEqual(["kms.js"]);
+    expect(await importing(new RegExp(CHAIN))).toEqual(["credentials.js"]);
+    expect(await importing(/"@aws-sdk\/client-/)).toEqual(["store.js"]);
     expect(await importing(/(?<!import\()["']\.\/kms\.js["']/)).toEqual([]);
     expect(await importing(/import\("\.\/kms\.js"\)/)).toEqual(["signers.js"]);
   });
@@ -83,7 +84,7 @@ describe("the packed package", () => {
       console.log(JSON.stringify({ name: error.name, code: error.code, message: error.message }));`;
     const { stdout } = await runModule("local.mjs", code);
     const peers = Object.entries((await manifest()).peerDependencies);
-    const list = peers.filter(([name]) => name !== KMS).map(([name, range]) => `"${name}@${range}"`);
+    const list = peers.filter(([name]) => name !== CHAIN).map(([name, range]) => `"${name}@${range}"`);
     expect(list.length).toBeGreaterThan(5);
     expect(JSON.parse(stdout)).toEqual({
       name: "WaybillError",
