@@ -32,8 +32,8 @@ export interface SweepOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What is needed to end a run: the calls under way, a page's deletes, the bookmark. */
-const RESERVE_MS = 25_000;
+/** What is needed to end a run with a store at its slowest: a judgement's few calls, a page's deletes, the bookmark. */
+const RESERVE_MS = 45_000;
 /** After so many unanswered calls the store has enough to do without us. */
 const MAX_FAILED = 100;
 

@@ -133,6 +133,19 @@ describe("of a sweeper and", () => {
     expect(await record()).toMatchObject({ state: "finished", keepUntil: 0 });
   });
 
+  it("a finish that comes back for what it has completed, on that last day's end, the sweeper loses", async () => {
+    const payload = await sender.upload(task, tag, randomBytes(20));
+    const { uploadId } = await record();
+    const held = (await api.deps.store.listParts(payloadKey(refOf()), uploadId))!;
+    expect(await api.deps.store.complete(payloadKey(refOf()), uploadId, held)).toBe("done");
+    expect(await sweepAfter(2 * DAY_MS)).toMatchObject({ left: { unfinished: 1 } });
+    const finished = whenDone("GET", RECORD, async () => expect((await finish(payload)).status).toBe(200));
+    expect(await sweepAfter(4 * DAY_MS, behind)).toMatchObject({ swept: { payloads: 0 }, left: { changed: 1 } });
+    expect(finished()).toBe(true);
+    expect(await record()).toMatchObject({ state: "finished", keepUntil: 0 });
+    expect(await head()).not.toBeNull();
+  });
+
   it("a finish that listed the parts of an upload that is given up then, the sender begins anew", async () => {
     const payload = await sender.upload(task, tag, randomBytes(20));
     const { answer, swept } = await sweepBetween("GET", /uploadId=/, () => finish(payload));

@@ -289,11 +289,11 @@ describe("an upload", () => {
 
   it("is found among more than the store lists at once", async () => {
     const { store } = api.deps;
-    const all = Array.from({ length: 1_105 }, (_, i) => payloadKey(refOf(`${tag}/${i}`)));
+    const all = Array.from({ length: 1_003 }, (_, i) => payloadKey(refOf(`${tag}/${i}`)));
     for (let i = 0; i < all.length; i += 50)
       await Promise.all(all.slice(i, i + 50).map((key) => store.createUpload(key, "text/plain")));
     await Promise.all(Array.from({ length: 10 }, () => store.createUpload(all[7]!, "text/plain")));
-    expect(await sweepAfter(2 * HOUR_MS)).toMatchObject({ looked: { uploads: 1_115 }, aborted: 1_115, next: null });
+    expect(await sweepAfter(2 * HOUR_MS)).toMatchObject({ looked: { uploads: 1_013 }, aborted: 1_013, next: null });
     expect(await store.countUploads("payload/", 10)).toBe(0);
   });
 });
