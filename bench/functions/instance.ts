@@ -7,12 +7,14 @@ export interface Order {
 }
 
 export type Report =
-  | { readonly kind: "imported"; readonly ms: number }
+  | { readonly kind: "imported"; readonly ms: number; readonly cpuMs: number }
   | {
       readonly kind: "answered";
       /** Milliseconds of each event. */
       readonly took: readonly number[];
       readonly answers: readonly unknown[];
+      /** Of the processor, by all of them. */
+      readonly cpuMs: number;
       readonly rss: number;
     };
 type Answered = Extract<Report, { kind: "answered" }>;
@@ -24,12 +26,12 @@ const MOST_MS = 120_000;
 /** A function's process. */
 export class Instance {
   readonly #child: ChildProcess;
-  /** Milliseconds from the beginning of the import until the handler was there. */
-  readonly importMs: number;
+  /** From the beginning of the import until the handler was there: milliseconds, and what the processor did of them. */
+  readonly imported: { readonly ms: number; readonly cpuMs: number };
 
-  private constructor(child: ChildProcess, importMs: number) {
+  private constructor(child: ChildProcess, imported: { readonly ms: number; readonly cpuMs: number }) {
     this.#child = child;
-    this.importMs = importMs;
+    this.imported = imported;
   }
 
   static async start(node: string, bundle: string, env: Readonly<Record<string, string>>): Promise<Instance> {
@@ -42,7 +44,7 @@ export class Instance {
     });
     const report = await next(child);
     if (report.kind !== "imported") throw new Error("The function answered before it was there.");
-    return new Instance(child, report.ms);
+    return new Instance(child, report);
   }
 
   /** Answers events one after the other, as Lambda gives them to an instance. */

@@ -21,6 +21,8 @@ export interface FunctionRow {
   readonly name: FunctionName;
   readonly kib: number;
   readonly importMs: number;
+  /** What the processor did of it: of a busy machine, this alone says something. */
+  readonly importCpuMs: number;
   readonly firstMs: number;
   readonly hundredthMs: number;
   readonly rssMiB: number;
@@ -32,6 +34,8 @@ export interface RouteRow {
   readonly name: string;
   readonly perSecond: number;
   readonly medianMs: number;
+  /** Of the function's process, per request. */
+  readonly cpuMs: number;
 }
 
 /** What the functions are measured with. */
@@ -56,10 +60,10 @@ export async function startAll({ node, bundles, world }: Bench): Promise<Record<
 export async function measureFunction(bench: Bench, name: FunctionName): Promise<FunctionRow> {
   const { node, world, bundles } = bench;
   const { path, bytes, holds } = bundles[name];
-  const imports: number[] = [];
+  const imports: Instance["imported"][] = [];
   for (let i = 0; i < IMPORTS; i++) {
     const instance = await Instance.start(node, path, world.env);
-    imports.push(instance.importMs);
+    imports.push(instance.imported);
     await instance.stop();
   }
   const instance = await Instance.start(node, path, world.env);
@@ -69,7 +73,8 @@ export async function measureFunction(bench: Bench, name: FunctionName): Promise
     return {
       name,
       kib: round(bytes / 1024),
-      importMs: round(median(imports)),
+      importMs: round(median(imports.map(({ ms }) => ms))),
+      importCpuMs: round(median(imports.map(({ cpuMs }) => cpuMs))),
       firstMs: round(took[0]!),
       hundredthMs: round(median(took.slice(-LAST))),
       rssMiB: round(rss / MiB),
@@ -106,13 +111,12 @@ export async function measureRoutes(bench: Bench): Promise<RouteRow[]> {
     api.begin(world.task, { transfer: transferId(`bench/begin-${i}`), size: PART }),
   );
   const downloads = await events(world, REQUESTS, (api) => api.download(world.task, world.notice));
-  const rows = [
+  return [
     await measureRoute(bench, "begin", "uploads", begins),
     await measureRoute(bench, "sign 1", "uploads", await signing(world, "bench/one", REQUESTS, 1)),
     await measureRoute(bench, `sign ${SIGNED}`, "uploads", await signing(world, "bench/many", REQUESTS, SIGNED)),
     await measureRoute(bench, "download", "downloads", downloads),
   ];
-  return rows;
 }
 
 async function measureRoute(
@@ -125,10 +129,15 @@ async function measureRoute(
   try {
     const [warming, measured] = [all.slice(0, all.length / 4), all.slice(all.length / 4)];
     checkServed((await instance.run(warming)).answers);
-    const { took, answers } = await instance.run(measured);
+    const { took, answers, cpuMs } = await instance.run(measured);
     checkServed(answers);
     const total = took.reduce((sum, ms) => sum + ms, 0);
-    return { name, perSecond: round((1_000 * took.length) / total), medianMs: round(median(took), 100) };
+    return {
+      name,
+      perSecond: round((1_000 * took.length) / total),
+      medianMs: round(median(took), 100),
+      cpuMs: round(cpuMs / took.length, 100),
+    };
   } finally {
     await instance.stop();
   }
@@ -142,12 +151,11 @@ async function signing(world: World, tag: string, count: number, urls: number): 
     length: PART,
     sha256: createHash("sha256").update(`${i}`).digest("base64"),
   }));
-  const each = await events(world, count, (api, i) =>
+  return events(world, count, (api, i) =>
     i < world.members.length - 1
       ? api.begin(world.task, { transfer, size: PART * SIGNED, partSize: PART })
       : api.signParts(world.task, transfer, parts),
   );
-  return each;
 }
 
 /** Signed requests of the members in turn, but for the first, who sent what the others download. */
