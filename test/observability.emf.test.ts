@@ -65,8 +65,8 @@ function written(): Emf[] {
 }
 
 it("a transfer is counted when its call ends, in the namespace, dimension and units of the table", async () => {
-  const payload = payloadOf("emf", randomBytes(1000), 5 * 2 ** 20, "application/octet-stream");
-  await sender.begin(task, "emf", 1000);
+  const { partSize, contentType } = await sender.begin(task, "emf", 1000);
+  const payload = payloadOf("emf", randomBytes(1000), partSize, contentType);
   expect(written()).toEqual([]); // it asked for no URLs
   await sender.putParts(task, payload);
   expectStatus(await sender.finish(task, payload.transfer, { manifest: payload.text, notices: [] }), 200);
