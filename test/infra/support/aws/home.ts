@@ -1,7 +1,9 @@
 import { createHash } from "node:crypto";
+import { XMLParser } from "fast-xml-parser";
 import { type AwsAnswer, type AwsCall, AwsError, type AwsStandIn, inputOf, json } from "./server.ts";
 
 const XML = { "content-type": "application/xml" };
+const S3 = "http://s3.amazonaws.com/doc/2006-03-01/";
 
 /** What sst itself keeps in an account: parameters with its passphrases, and a bucket with state, secrets and locks. */
 export class SstHome {
@@ -72,15 +74,24 @@ export class SstHome {
     return key === "" ? this.#wholeBucket(call, bucket) : this.#object(call, bucket, key);
   }
 
-  #wholeBucket({ method, url }: AwsCall, bucket: string): AwsAnswer | null {
+  #wholeBucket({ method, url, body }: AwsCall, bucket: string): AwsAnswer | null {
     if (method === "PUT" && url.search === "") {
       this.#buckets.add(bucket);
       return { headers: { location: `/${bucket}` } };
     }
     if (!this.#buckets.has(bucket)) return null;
-    if (method === "PUT" && ["notification", "policy", "versioning"].some((name) => url.searchParams.has(name))) return {};
+    if (method === "PUT" && ["notification", "policy", "versioning"].some((name) => url.searchParams.has(name)))
+      return {};
     if (method === "GET" && url.searchParams.get("list-type") === "2") return this.#listing(bucket, url.searchParams);
+    if (method === "POST" && url.searchParams.has("delete")) return this.#deletion(bucket, body);
     return null;
+  }
+
+  #deletion(bucket: string, body: Buffer): AwsAnswer {
+    const read = new XMLParser({ isArray: (name) => name === "Object", parseTagValue: false });
+    const { Delete } = read.parse(body) as { Delete: { Object: { Key: string }[] } };
+    for (const { Key } of Delete.Object) this.objects.delete(`${bucket}/${Key}`);
+    return { headers: XML, body: `<DeleteResult xmlns="${S3}"></DeleteResult>` };
   }
 
   #listing(bucket: string, query: URLSearchParams): AwsAnswer {
@@ -91,8 +102,7 @@ export class SstHome {
       return `<Contents><Key>${key}</Key><Size>${bytes.length}</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>`;
     });
     const count = `<Name>${bucket}</Name><KeyCount>${rows.length}</KeyCount><IsTruncated>false</IsTruncated>`;
-    const namespace = "http://s3.amazonaws.com/doc/2006-03-01/";
-    return { headers: XML, body: `<ListBucketResult xmlns="${namespace}">${count}${rows.join("")}</ListBucketResult>` };
+    return { headers: XML, body: `<ListBucketResult xmlns="${S3}">${count}${rows.join("")}</ListBucketResult>` };
   }
 
   #object({ method, url, body, headers }: AwsCall, bucket: string, key: string): AwsAnswer | null {
