@@ -121,7 +121,7 @@ export const bucketPromises: readonly Promised[] = [
     ]);
     expect(rules).toHaveLength(ends.length + aborts.length);
   }),
-  inProduction("pages of exactly the configured origins may put parts and fetch ranges", (graph) => {
+  inProduction("parts may be put and fetched by pages of exactly the configured origins", (graph) => {
     const rules = graph.input("aws:s3/bucketCorsConfiguration:BucketCorsConfiguration", undefined, "corsRules");
     expect(rules).toEqual([
       {
