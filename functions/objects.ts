@@ -12,6 +12,8 @@ const MAX_KEYS = 1_000;
 const DELETED_AT_ONCE = 50;
 /** S3 answers 409 to one of two writers at the same instant and says: start again. */
 const CONFLICT_RETRIES = 4;
+/** Of the documents that S3 is sent. */
+export const XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/";
 /** Said of a request that came to the wrong region, or to a bucket that isn't there: an operator's mistake. */
 const MISPLACED =
   /^(PermanentRedirect|TemporaryRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException)$/;
@@ -165,8 +167,8 @@ export class Objects {
 
   async #deletesTogether(keys: readonly string[]): Promise<boolean> {
     const objects = keys.map((key) => new XmlNode("Object", [XmlNode.of("Key", key)]));
-    const text = new XmlNode("Delete", [...objects, XmlNode.of("Quiet", "true")]).toString();
-    const body = new TextEncoder().encode(text);
+    const request = new XmlNode("Delete", [...objects, XmlNode.of("Quiet", "true")]).addAttribute("xmlns", XMLNS);
+    const body = new TextEncoder().encode(request.toString());
     const headers = {
       "content-type": "application/xml",
       "x-amz-checksum-sha256": createHash("sha256").update(body).digest("base64"),
@@ -199,9 +201,9 @@ export class Objects {
   }
 
   /** @throws WaybillError UNAVAILABLE when the store's answer is not what S3's would be. */
-  protected read<T extends z.ZodMiniType>({ bytes, status }: Answer, schema: T): z.output<T> {
-    const parsed = schema.safeParse(readXml(bytes));
-    if (!parsed.success) throw unavailable("store", new AwsFault("MalformedAnswer", status));
+  protected read<T extends z.ZodMiniType>(answer: Answer, schema: T): z.output<T> {
+    const parsed = schema.safeParse(readXml(answer.bytes));
+    if (!parsed.success) throw unavailable("store", new AwsFault("MalformedAnswer", answer.status));
     return parsed.data;
   }
 }
@@ -231,8 +233,8 @@ function headersOf(condition: Condition): Record<string, string> {
   return "ifMatch" in condition ? { "if-match": condition.ifMatch } : { "if-none-match": "*" };
 }
 
-/** S3's own word in its error document. */
-function codeOf({ bytes }: { readonly bytes: Uint8Array }): string {
+/** S3's own word in its error document; "" if it is none. */
+export function codeOf({ bytes }: { readonly bytes: Uint8Array }): string {
   const parsed = errorDocument.safeParse(readXml(bytes));
   return parsed.success ? parsed.data.Error.Code : "";
 }
@@ -240,7 +242,7 @@ function codeOf({ bytes }: { readonly bytes: Uint8Array }): string {
 const errorDocument = z.object({ Error: z.object({ Code: z.string().check(z.regex(/^\w{1,80}$/)) }) });
 
 /** Undefined when it is no XML. */
-function readXml(bytes: Uint8Array): unknown {
+export function readXml(bytes: Uint8Array): unknown {
   try {
     return parseXML(new TextDecoder().decode(bytes));
   } catch {

@@ -85,13 +85,18 @@ export class Signed {
     return new Date(Date.now() + this.#skew);
   }
 
-  /** The last answer, whatever it says. @throws AwsFault if none came in time. */
-  async send(ask: Ask): Promise<Answer> {
+  /**
+   * The last answer, whatever it says. `patience`: milliseconds for what takes long by its nature, all of
+   * which one try may have.
+   * @throws AwsFault if none came in time.
+   */
+  async send(ask: Ask, patience?: number): Promise<Answer> {
     const { timeout = CALL_TIMEOUT_MS } = this.#options;
-    const end = performance.now() + timeout;
+    const end = performance.now() + (patience ?? timeout);
     for (let tries = 1, corrected = false; ; tries++) {
       const skew = this.#skew;
-      const answer = await this.#once(ask, end - performance.now());
+      const left = end - performance.now();
+      const answer = await this.#once(ask, patience === undefined ? Math.min(TRY_TIMEOUT_MS, left) : left);
       if (answer && answer.status < 400) {
         this.#retries = Math.min(RETRIES.most, this.#retries + RETRIES.perSuccess);
         return answer;
@@ -100,10 +105,10 @@ export class Signed {
         corrected = true;
         continue;
       }
-      const patience = patienceOf(answer, tries);
-      if (patience === null || this.#retries < 1 || performance.now() + patience >= end) return answer ?? silent();
+      const pause = pauseAfter(answer, tries);
+      if (pause === null || this.#retries < 1 || performance.now() + pause >= end) return answer ?? silent();
       this.#retries -= 1;
-      await new Promise((resolve) => setTimeout(resolve, patience));
+      await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
 
@@ -112,10 +117,10 @@ export class Signed {
   }
 
   /** Null when nothing could be learned: the request may have been carried out, or not. */
-  async #once(ask: Ask, left: number): Promise<Answer | null> {
+  async #once(ask: Ask, timeout: number): Promise<Answer | null> {
     const request = await this.#sign(ask); // what is wrong with the credentials is no fault that passes
     try {
-      const answer = await exchange(request, this.#agent, Math.min(TRY_TIMEOUT_MS, left));
+      const answer = await exchange(request, this.#agent, timeout);
       this.#compare(answer.headers.date);
       return { ...answer, code: answer.status < 300 ? "" : this.#options.codeOf(answer) };
     } catch {
@@ -148,7 +153,7 @@ export class Signed {
 type Request = Awaited<ReturnType<SignatureV4["presign"]>>;
 
 /** Milliseconds until another try; null where none would help. */
-function patienceOf(answer: Answer | null, tries: number): number | null {
+function pauseAfter(answer: Answer | null, tries: number): number | null {
   const { status, code, headers } = answer ?? { status: 0, code: "", headers: {} as http.IncomingHttpHeaders };
   const slower = status === 429 || status === 503 || THROTTLED.test(code);
   if (tries === MAX_TRIES) return null;
