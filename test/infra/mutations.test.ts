@@ -56,9 +56,9 @@ const mutations: readonly Mutation[] = [
   inBucket("what is written once", "records can't change", '"s3:if-none-match", "s3:if-match")', '"s3:if-none-match")'),
   inBucket(
     "only outbox, progress and refused",
-    "payloads are overwritten",
+    "records are overwritten",
     '["outbox", "progress"',
-    '["payload", "outbox", "progress"',
+    '["transfer", "outbox", "progress"',
   ),
   inBucket("only outbox, progress and refused", "no refusal can be marked", ', "refused"];', "];"),
   inBucket("what is written once", "payloads by if-match", '["payload", "notice"', '["notice"'),
@@ -161,7 +161,7 @@ const mutations: readonly Mutation[] = [
   ),
   inFunctions(
     "the nodes' URLs are secret",
-    "the secret in a description",
+    "the secret in a tag",
     "stage.name})`,",
     "stage.name})`,\n    tags: { rpc: around.rpc },",
   ),
@@ -181,8 +181,8 @@ const mutations: readonly Mutation[] = [
   inDeploy(
     "the API has these routes",
     "nobody downloads",
-    "as ApiFunction[])",
-    'as ApiFunction[]).filter((name) => name !== "downloads"'.concat(")"),
+    "Object.keys(routes) as",
+    'Object.keys(routes).filter((name) => name !== "downloads") as',
   ),
   inRoutes(
     "the API has these routes",

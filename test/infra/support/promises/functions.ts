@@ -108,6 +108,8 @@ export const functionPromises: readonly Promised[] = [
       expect([packageType, vpcConfig ?? null]).toEqual(["Zip", null]);
     }
     expect(graph.all("aws:lambda/functionUrl:FunctionUrl")).toEqual([]);
+    const callers = graph.all("aws:lambda/permission:Permission").map(({ inputs }) => inputs.principal);
+    expect(new Set(callers)).toEqual(new Set(["apigateway.amazonaws.com"]));
   }),
   inProduction(
     "each function has memory and time for what it does, and those behind the API end before it gives up",
@@ -212,7 +214,7 @@ export const functionPromises: readonly Promised[] = [
       expect(holders.map(({ name }) => name).sort()).toEqual(
         NAMES.map((name) => `${capitalized(name)}Function`).sort(),
       );
-      for (const { secrets } of holders) expect(secrets.some((path) => path.startsWith("environment"))).toBe(true);
+      for (const { secrets } of holders) expect(secrets.every((path) => path.startsWith("environment"))).toBe(true);
       expect(JSON.stringify(graph.outputs)).not.toContain("KEY-OF-THE-NODE");
     },
   ),
