@@ -10,7 +10,9 @@ export class EmfMetrics implements Metrics {
   readonly #emf: Emf;
 
   constructor(service: Service) {
-    this.#emf = new Emf({ namespace: METRIC_NAMESPACE, serviceName: service });
+    // The library's own variable, by which a deployment tells the stages of one account apart.
+    const { POWERTOOLS_METRICS_NAMESPACE: namespace = METRIC_NAMESPACE } = process.env;
+    this.#emf = new Emf({ namespace, serviceName: service });
   }
 
   count(name: MetricName, by: number = 1, code?: string): void {
