@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { encryptKeystoreJsonSync, JsonRpcProvider, toQuantity, Wallet } from "ethers";
@@ -441,15 +441,19 @@ describe("waybill deployment complete", () => {
     try {
       const { api, storeOrigin, ...half } = stack.deployment;
       await writeFile(join(dir, "deployment.json"), JSON.stringify(half));
-      await mkdir(join(dir, ".sst"));
-      await writeFile(join(dir, ".sst/outputs.json"), JSON.stringify({ api: `${api}/`, bucket: "waybill-bucket" }));
-      const outputs = ["--outputs", ".sst/outputs.json", "--region", "eu-central-1"];
-      const { code, stdout } = await waybill(["deployment", "complete", ...outputs]);
+      const outputs = (deployment: unknown): Promise<void> =>
+        writeFile(join(dir, "outputs.json"), JSON.stringify({ bucket: "b", deployment: JSON.stringify(deployment) }));
+      const complete = ["deployment", "complete", "--outputs", "outputs.json"];
+      await outputs({ ...half, api, storeOrigin: "https://bucket.s3.example", fromBlock: 12_345 });
+      const wrong = await waybill(complete);
+      expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining("the functions were told 12345")]);
+      await outputs({ ...half, api, storeOrigin: "https://bucket.s3.example" });
+      const { code, stdout } = await waybill(complete);
       expect([code, stdout]).toEqual([0, expect.stringContaining(`${api} answers`)]);
       expect(deploymentSchema.parse(await written())).toEqual({
         ...half,
         api,
-        storeOrigin: "https://waybill-bucket.s3.eu-central-1.amazonaws.com",
+        storeOrigin: "https://bucket.s3.example",
       });
       const other = await waybill(["deployment", "complete", "--api", api, "--store", storeOrigin]);
       expect([other.code, other.stderr]).toEqual([1, expect.stringContaining("names another storeOrigin")]);

@@ -1,7 +1,7 @@
 import { readFile, rename, rm } from "node:fs/promises";
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import * as z from "zod/mini";
-import { deploymentSchema } from "../../lib/protocol/deployment.ts";
+import { type Deployment, deploymentSchema } from "../../lib/protocol/deployment.ts";
 import { WaybillError } from "../../lib/protocol/errors.ts";
 import { type Context, newAction, origin } from "../command.ts";
 import { writeNew } from "../deploy/pending.ts";
@@ -12,20 +12,24 @@ interface Options {
   readonly outputs?: string;
   readonly api?: string;
   readonly store?: string;
-  readonly region?: string;
   readonly force?: true;
   readonly json?: true;
 }
 
+type Origins = Pick<Deployment, "api" | "storeOrigin">;
+
 /** What the functions say of themselves within this time, or they don't run. */
 const HEALTH_TIMEOUT_MS = 10_000;
 
-const outputsJson = z.object({ api: z.string(), bucket: z.string().check(z.regex(/^[a-z0-9-]{3,63}$/)) });
+/** What `sst deploy` writes of a stage: its whole deployment, as JSON in a string. */
+const outputsJson = z.object({ deployment: z.string() });
+/** What the chain's half of the file must not say otherwise than the functions were told. */
+const SAME = ["chainId", "contract", "confirmations", "blockTime", "fromBlock"] as const;
 
 const HELP = `
 After this the file is what every participant is given, by a way that they trust: it says which chain, contract and origins they believe.
 
-  $ waybill deployment complete --outputs .sst/outputs.json --region eu-central-1
+  $ waybill deployment complete --outputs .sst/outputs.json
   $ waybill deployment complete --api https://waybill.example.org --store https://bucket.s3.eu-central-1.amazonaws.com`;
 
 /** `waybill deployment complete` */
@@ -33,8 +37,7 @@ export function deploymentComplete(context: Context): Command {
   const command = newAction("complete")
     .description("adds to deployment.json where the functions and the bucket are")
     .option("--file <file>", "what contract deploy wrote", "deployment.json")
-    .option("--outputs <file>", "what sst deploy wrote: the API and the bucket, instead of --api and --store")
-    .addOption(new Option("--region <region>", "the AWS region of that bucket").env("AWS_REGION"))
+    .option("--outputs <file>", "what sst deploy wrote, instead of --api and --store")
     .option("--api <origin>", "where the functions are", origin)
     .option("--store <origin>", "where presigned URLs lead", origin)
     .option("--force", "change origins that are there already")
@@ -45,7 +48,7 @@ export function deploymentComplete(context: Context): Command {
 async function run(options: Options, { signal }: Context): Promise<void> {
   const { file, json, force } = options;
   const known = await readJson(file);
-  const origins = await originsOf(options);
+  const origins = await originsOf(options, known);
   for (const [name, value] of Object.entries(origins))
     if (!force && known[name] !== undefined && known[name] !== value)
       throw new WaybillError("TARGET_EXISTS", `${file} names another ${name}: ${String(known[name])}. Use --force.`);
@@ -59,17 +62,34 @@ async function run(options: Options, { signal }: Context): Promise<void> {
   answer(json, { ...parsed.data, file }, `${file} is complete: ${origins.api} answers.`);
 }
 
-async function originsOf({ outputs, api, store, region }: Options): Promise<{ api: string; storeOrigin: string }> {
-  if (api !== undefined && store !== undefined) return { api, storeOrigin: store };
-  if (outputs === undefined)
+async function originsOf({ outputs, api, store, file }: Options, known: Record<string, unknown>): Promise<Origins> {
+  if (outputs === undefined) {
+    if (api !== undefined && store !== undefined) return { api, storeOrigin: store };
     throw new WaybillError("USAGE", "Say where they are: --outputs FILE, or --api ORIGIN and --store ORIGIN.");
+  }
+  const deployed = await deployedIn(outputs);
+  for (const name of SAME)
+    if (known[name] !== undefined && deployed[name] !== undefined && known[name] !== deployed[name])
+      throw new WaybillError(
+        "USAGE",
+        `${file} says ${name} ${String(known[name])}, and the functions were told ${String(deployed[name])}. Correct one of them.`,
+      );
+  return { api: api ?? deployed.api, storeOrigin: store ?? deployed.storeOrigin };
+}
+
+async function deployedIn(outputs: string): Promise<Deployment> {
   const found = outputsJson.safeParse(await readJson(outputs));
-  if (!found.success) throw new WaybillError("USAGE", `${outputs} tells no api and bucket. Give --api and --store.`);
-  if (store === undefined && region === undefined)
-    throw new WaybillError("USAGE", "Say the bucket's region: --region or AWS_REGION.");
-  // As the functions' presigned URLs begin: each bucket has a host of its own.
-  const host = `https://${found.data.bucket}.s3.${region}.amazonaws.com`;
-  return { api: api ?? new URL(found.data.api).origin, storeOrigin: store ?? host };
+  const parsed = deploymentSchema.safeParse(found.success ? jsonIn(found.data.deployment) : undefined);
+  if (parsed.success) return parsed.data;
+  throw new WaybillError("USAGE", `${outputs} tells of no deployment. Give --api and --store.`);
+}
+
+function jsonIn(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 async function checkHealth(api: string, signal: AbortSignal): Promise<void> {
