@@ -44,8 +44,10 @@ async function install(sst: string, home: string): Promise<void> {
   // `sst` bundles the whole config to learn its providers. It runs none of it.
   await mkdir(join(home, "infra"));
   await writeFile(join(home, "infra/deploy.ts"), "export const deploy = () => ({});\n");
+  // What `sst` and Bun keep for themselves stays here, and out of the home folder.
+  const own = { XDG_CONFIG_HOME: join(home, "config"), BUN_INSTALL_CACHE_DIR: join(cache, "bun") };
   // Pulumi's engine is not needed to lay out the platform.
-  const env = { ...process.env, ...quiet, ...(await installer()), SST_PULUMI_PATH: "/bin/true" };
+  const env = { ...process.env, ...quiet, ...own, ...(await installer()), SST_PULUMI_PATH: "/bin/true" };
   await run(sst, ["install", "--stage", "test"], { cwd: home, env, maxBuffer: 2 ** 26 }).catch((error: unknown) => {
     const { stdout = "", stderr = "" } = error as { stdout?: string; stderr?: string };
     throw new Error(`sst install failed:\n${stdout}${stderr}`, { cause: error });
