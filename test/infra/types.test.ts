@@ -31,8 +31,8 @@ const mutation = (file: string, breaks: string, from: string, to: string): Mutat
 /** Each in another place, so that all can be looked for at once: AWS's types alone take seconds to read. */
 const mistakes = [
   mutation("infra/functions.ts", "nodejs99.x", '"nodejs24.x"', '"nodejs99.x"'),
-  mutation("infra/functions.ts", "bucket.arnn", "resources: [bucket.arn] }", "resources: [bucket.arnn] }"),
-  mutation("infra/queue.ts", "visibilityTimeout", "} seconds`,", "} secs`,"),
+  mutation("infra/functions.ts", "'arnn'", "resources: [bucket.arn] }", "resources: [bucket.arnn] }"),
+  mutation("infra/queue.ts", "720 secs", "} seconds`,", "} secs`,"),
   mutation("infra/queue.ts", "maximumConcurency", "maximumConcurrency", "maximumConcurency"),
   mutation("infra/bucket.ts", "allowOrigin'", "allowOrigins:", "allowOrigin:"),
   mutation("infra/bucket.ts", "BucketOwnershipControl'", "s3.BucketOwnershipControls(", "s3.BucketOwnershipControl("),
@@ -41,7 +41,7 @@ const mistakes = [
   mutation("infra/topic.ts", "limit'", "limitAmount", "limit"),
   mutation("infra/alarm.ts", "treatMissing'", "treatMissingData", "treatMissing"),
   mutation("infra/deploy.ts", "urls'", "api.url, $interpolate", "api.urls, $interpolate"),
-  mutation("sst.config.ts", "protected'", "protect: production", "protected: production"),
+  mutation("sst.config.ts", "retained", 'production ? "retain"', 'production ? "retained"'),
 ];
 
 describe("the compiler", () => {
