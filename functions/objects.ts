@@ -73,15 +73,10 @@ export class Objects {
     });
   }
 
-  /** The JSON under a key with its version, or null when there is none. */
+  /** The JSON under a key with its version, or null when there is none. The value of what is no JSON is undefined. */
   async getJson(key: string): Promise<{ value: unknown; etag: string } | null> {
     const found = await this.#get(key);
-    if (found === null) return null;
-    try {
-      return { value: JSON.parse(new TextDecoder().decode(found.bytes)) as unknown, etag: found.etag };
-    } catch (error) {
-      throw unavailable("store", error);
-    }
+    return found && { value: readJson(found.bytes), etag: found.etag };
   }
 
   /** Writes JSON; null when the condition failed (after a lost answer also by our own write: read it and compare). */
@@ -240,6 +235,15 @@ export function codeOf({ bytes }: { readonly bytes: Uint8Array }): string {
 }
 
 const errorDocument = z.object({ Error: z.object({ Code: z.string().check(z.regex(/^\w{1,80}$/)) }) });
+
+/** Somebody else's bytes under a key of ours: no later request would find better ones, so it's no fault of the store. */
+function readJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    return undefined;
+  }
+}
 
 /** Undefined when it is no XML. */
 export function readXml(bytes: Uint8Array): unknown {

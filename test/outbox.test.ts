@@ -293,10 +293,13 @@ describe("an entry that nobody could have posted", () => {
     ["has an unknown kind", changed({ kind: "order" })],
     ["has another statement than its key says", changed({ salt: random32() })],
     ["has another author than its key says", { ...json, author: owner }],
+    ["is no JSON", new TextEncoder().encode('{"statement":')],
+    ["is no text", Uint8Array.of(0xff, 0x00)],
   ])("because it %s is refused, and the others are read", async (_why, value) => {
     const outbox = new Outbox(store, domain);
     const id = statementId(good.statement, member);
-    await store.putJson(`${prefix}0000000000001-7-${id}.json`, value);
+    const bytes = value instanceof Uint8Array ? value : new TextEncoder().encode(JSON.stringify(value));
+    await store.putBytes(`${prefix}0000000000001-7-${id}.json`, bytes, "application/json");
     await store.putJson(`${prefix}something-else`, 1);
     const fine = message();
     await outbox.post(fine);
