@@ -72,7 +72,7 @@ export class Endings {
   }
 
   #close(line: Line, { transaction, block, gas, logs }: Mined & { transaction: Hex }, failures: Failures): void {
-    this.#teller.mined(gas);
+    this.#teller.mined(transaction, gas);
     const carried = this.#carriedBy(line);
     const proven = new Set(provenBy(logs, carried));
     for (const entry of proven) this.end(entry, { state: "settled", transaction, block });

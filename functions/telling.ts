@@ -1,3 +1,4 @@
+import type { Hex } from "../lib/protocol/hex.ts";
 import type { Claim } from "./book.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
@@ -5,6 +6,8 @@ import type { Entry, Settlement } from "./outbox.ts";
 
 /** 10^18 wei: what the chain calls one. */
 const WEI_PER_COIN = 1e18;
+/** Far more than the claims that a turn looks back on. */
+const MAX_PAID = 1_000;
 
 /** How things stand at the end of a turn. */
 export interface Standing {
@@ -22,6 +25,8 @@ export class Teller {
   readonly log: Log;
   readonly #metrics: Metrics;
   readonly #now: () => number;
+  /** Transactions whose gas was counted. */
+  readonly #paid = new Set<Hex>();
 
   constructor(log: Log, metrics: Metrics, now: () => number) {
     this.log = log;
@@ -50,8 +55,11 @@ export class Teller {
     }
   }
 
-  /** A transaction of ours is final. */
-  mined(gas: number): void {
+  /** A transaction of ours is final. It may be said again, for as long as a statement that failed in it waits. */
+  mined(transaction: Hex, gas: number): void {
+    if (this.#paid.has(transaction)) return;
+    this.#paid.add(transaction);
+    if (this.#paid.size > MAX_PAID) this.#paid.delete(first(this.#paid));
     this.#metrics.count("GasUsed", gas);
   }
 
@@ -65,6 +73,10 @@ export class Teller {
   failed(): void {
     this.#metrics.count("PublisherFailures");
   }
+}
+
+function first<T>(all: ReadonlySet<T>): T {
+  return all.values().next().value as T;
 }
 
 function factsOf({ id, request, signed }: Entry): { statement: string; account: string; requestId?: string } {

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Wallet } from "ethers";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -85,6 +85,15 @@ describe("a line of the log", () => {
     expect(Object.keys(lines[0]!)).not.toContain("env");
   });
 
+  it("holds texts of others only redacted: a node's complaint, a stack", () => {
+    const frames = [`at fetch (${presigned})`, "at Turn.run (file:///var/task/publisher.js:120:15)"];
+    log.warn("the node complains", { detail: `upstream ${presigned} said no to ${key}`, frames });
+    expect(lines[0]).toMatchObject({
+      detail: "upstream https://bucket.s3.eu-west-1.amazonaws.com/… said no to …",
+      frames: ["at fetch (https://bucket.s3.eu-west-1.amazonaws.com/…", frames[1]],
+    });
+  });
+
   it("tells of an error that isn't ours its name and place, never its words", () => {
     const error = new TypeError(`fetch of ${presigned} failed`, { cause: new Error(key) });
     log.failure("a request failed", error);
@@ -138,6 +147,16 @@ describe("the registry", () => {
       { name: "Refusals", service: "uploads", code: "NOT_MEMBER", value: 1 },
       { name: "OutboxDepth", service: "publisher", code: null, value: 2 },
     ]);
+  });
+
+  it("knows no metric that no function writes: an alarm over one would never ring", () => {
+    const folder = new URL("../functions/", import.meta.url);
+    const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"));
+    const texts = files
+      .filter((file) => file !== "metric-names.ts")
+      .map((file) => readFileSync(new URL(file, folder), "utf8"));
+    const written = (name: string): boolean => texts.some((text) => new RegExp(`(count|gauge)\\("${name}"`).test(text));
+    expect(Object.keys(METRICS).filter((name) => !written(name))).toEqual([]);
   });
 
   it("knows metrics of known services only, each with a doc", () => {

@@ -1,6 +1,7 @@
 import { Wallet } from "ethers";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
-import { SharedFileDataChannel, TaskContractor, WaybillError } from "../lib/index.ts";
+import { Api } from "../lib/api.ts";
+import { type Address, type Hex, SharedFileDataChannel, TaskContractor, WaybillError } from "../lib/index.ts";
 import { type Stack, startStack } from "../local/stack.ts";
 
 // From a client's call to its transaction, by the call's id alone.
@@ -65,10 +66,22 @@ it("a transfer's notice and receipt lead from the client's calls to their transa
   }
 });
 
-it("every call has an id of its own, of 128 bits", () => {
-  const ids = calls.map(({ requestId }) => requestId);
+it("every call has an id of its own, of 128 bits, and keeps it over its tries", async () => {
+  const ids: string[] = [];
+  const flaky: typeof fetch = async (input, init) => {
+    ids.push(new Headers(init?.headers).get("x-request-id")!);
+    return ids.length % 2 === 1 ? new Response(null, { status: 503 }) : fetch(input, init);
+  };
+  const api = new Api({
+    ...{ deployment: stack.deployment, signer: wallets[0]!, fetch: flaky },
+    account: alice.toLowerCase() as Address,
+  });
+  await api.newest(task as Hex);
+  await api.newest(task as Hex);
+  expect(ids).toEqual([ids[0], ids[0], ids[2], ids[2]]);
+  expect(ids[0]).not.toBe(ids[2]);
   for (const id of ids) expect(id).toMatch(/^[0-9a-f]{32}$/);
-  expect(new Set(ids).size).toBe(ids.length);
+  for (const { requestId } of calls) expect(requestId).toMatch(/^[0-9a-f]{32}$/);
 });
 
 it("an error tells its user the id by which the operator finds the call", async () => {

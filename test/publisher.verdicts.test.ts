@@ -306,6 +306,14 @@ describe("a statement that counts in every simulation and never on the chain", (
     expect(await desk.outbox.state(id!)).toEqual({ state: "refused", reason: "BAD_SIGNATURE" });
     expect(await times(poison)).toBe(0);
     for (const other of ids) expect(await desk.outbox.state(other)).toMatchObject({ state: "settled" });
+
+    // However often a transaction was looked at, its gas is told once; and so is how each statement ended.
+    const found = (await desk.transactions()).map(({ transaction }) =>
+      world.provider.getTransactionReceipt(transaction),
+    );
+    const paid = (await Promise.all(found)).reduce((sum, receipt) => sum + Number(receipt!.gasUsed), 0);
+    const told = Object.fromEntries(desk.counted.samples().map(({ name, value }) => [name, value]));
+    expect(told).toMatchObject({ GasUsed: paid, StatementsSettled: 6, StatementsRefused: 1, OutboxDepth: 0 });
   });
 
   it("doesn't hold up the others when the account can't pay for all the gas that it might use", async () => {
