@@ -25,7 +25,7 @@ export function createBucket(stage: Stage): sst.aws.Bucket {
     transform: {
       bucket: (args, opts) => {
         args.forceDestroy = !stage.production;
-        opts.protect = stage.production;
+        opts.protect = $app.protect;
       },
       policy: (args) => {
         args.policy = withGuards(args);

@@ -17,7 +17,7 @@ export function createRelayerKey(stage: Stage): aws.kms.Key {
       keyUsage: "SIGN_VERIFY",
       deletionWindowInDays: DELETION_DAYS,
     },
-    { retainOnDelete: stage.production },
+    { retainOnDelete: $app.removal !== "remove" },
   );
   new aws.kms.Alias("RelayerAlias", { name: `alias/${$app.name}-${stage.name}-relayer`, targetKeyId: key.keyId });
   return key;

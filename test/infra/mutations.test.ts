@@ -38,7 +38,7 @@ const mutations: readonly Mutation[] = [
   inBucket(
     "production's bucket outlives",
     "a bucket can be replaced",
-    "opts.protect = stage.production",
+    "opts.protect = $app.protect",
     "opts.protect = false",
   ),
   inBucket("nobody uses the bucket without TLS", "no TLS", "enforceHttps: true", "enforceHttps: false"),
@@ -245,8 +245,8 @@ const mutations: readonly Mutation[] = [
   inRelayer(
     "the relayer's key is",
     "the key goes with the stage",
-    "retainOnDelete: stage.production",
-    "retainOnDelete: false",
+    "retainOnDelete: $app.removal !==",
+    "retainOnDelete: $app.removal ===",
   ),
   inRelayer("the key has an alias", "the old key for ever", "`RelayerKey$", "`RelayerKey1$"),
 
