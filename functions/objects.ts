@@ -229,7 +229,7 @@ function headersOf(condition: Condition): Record<string, string> {
 }
 
 /** S3's own word in its error document; "" if it is none. */
-export function codeOf({ bytes }: { readonly bytes: Uint8Array }): string {
+function codeOf({ bytes }: { readonly bytes: Uint8Array }): string {
   const parsed = errorDocument.safeParse(readXml(bytes));
   return parsed.success ? parsed.data.Error.Code : "";
 }

@@ -38,6 +38,8 @@ export interface Ask {
   readonly query?: Readonly<Record<string, string>>;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array;
+  /** S3 begins to answer some requests before it knows: a 200 may hold an error, which counts as a 500. */
+  readonly early?: boolean;
 }
 
 /** An answer that came whole. `code` is the service's word for what was wrong, "" if nothing was. */
@@ -122,7 +124,8 @@ export class Signed {
     try {
       const answer = await exchange(request, this.#agent, timeout);
       this.#compare(answer.headers.date);
-      return { ...answer, code: answer.status < 300 ? "" : this.#options.codeOf(answer) };
+      const code = answer.status < 300 && !ask.early ? "" : this.#options.codeOf(answer);
+      return { ...answer, code, status: answer.status < 300 && code !== "" ? 500 : answer.status };
     } catch {
       return null;
     }

@@ -2,9 +2,9 @@ import { XmlNode } from "@aws-sdk/xml-builder";
 import * as z from "zod/mini";
 import type { PartRequest, PartUrl } from "../lib/protocol/wire.ts";
 import { unavailable } from "./aws.ts";
-import { codeOf, faultIn, isMissing, pathOf, readXml, XMLNS } from "./objects.ts";
+import { faultIn, isMissing, pathOf, readXml, XMLNS } from "./objects.ts";
 import { Payloads } from "./payloads.ts";
-import type { Answer } from "./signed.ts";
+import type { Answer, Ask } from "./signed.ts";
 
 export type { Condition, ListedObject, StoreConfig } from "./objects.ts";
 export type { StoredObject } from "./payloads.ts";
@@ -115,10 +115,8 @@ export class Store extends Payloads {
       "if-none-match": "*",
       "x-amz-checksum-type": "COMPOSITE",
     };
-    // S3 answers 200 and then keeps the connection open with white space while it is at it.
-    const answer = await this.signed
-      .send({ method: "POST", path: pathOf(key), query: { uploadId }, headers, body }, COMPLETE_TIMEOUT_MS)
-      .catch(() => null);
+    const ask: Ask = { method: "POST", path: pathOf(key), query: { uploadId }, headers, body, early: true };
+    const answer = await this.signed.send(ask, COMPLETE_TIMEOUT_MS).catch(() => null);
     return answer ? this.#completionOf(answer) : "unknown";
   }
 
@@ -175,8 +173,7 @@ export class Store extends Payloads {
   }
 
   #completionOf(answer: Answer): Completion {
-    const { status } = answer;
-    const code = codeOf(answer); // a 200 may hold an error all the same: S3 begins to answer before it knows
+    const { status, code } = answer;
     if (code === "NoSuchUpload") return "gone";
     if (status === 412) return "exists";
     if (status === 409) return "busy";
