@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -35,8 +35,18 @@ export async function preparePlatform(): Promise<Platform> {
   const config = await readFile(join(root, "sst.config.ts"));
   const key = createHash("sha256").update(version).update(config).digest("hex").slice(0, 16);
   const home = join(cache, `platform-${key}`);
-  if (!existsSync(home)) await made(home, (fresh) => install(sst, fresh));
+  if (!existsSync(home)) {
+    await removeOthers();
+    await made(home, (fresh) => install(sst, fresh));
+  }
   return { home, folder: join(home, ".sst/platform"), sst };
+}
+
+/** Those of other versions: each has a third of a gigabyte. */
+async function removeOthers(): Promise<void> {
+  const there = existsSync(cache) ? await readdir(cache) : [];
+  const platforms = there.filter((name) => name.startsWith("platform-"));
+  await Promise.all(platforms.map((name) => rm(join(cache, name), { recursive: true, force: true })));
 }
 
 async function install(sst: string, home: string): Promise<void> {
@@ -47,7 +57,8 @@ async function install(sst: string, home: string): Promise<void> {
   // What `sst` and Bun keep for themselves stays here, and out of the home folder.
   const own = { XDG_CONFIG_HOME: join(home, "config"), BUN_INSTALL_CACHE_DIR: join(cache, "bun") };
   // Pulumi's engine is not needed to lay out the platform.
-  const env = { ...process.env, ...quiet, ...own, ...(await installer()), SST_PULUMI_PATH: "/bin/true" };
+  const nothing = { SST_PULUMI_PATH: process.platform === "darwin" ? "/usr/bin/true" : "/bin/true" };
+  const env = { ...process.env, ...quiet, ...own, ...(await installer()), ...nothing };
   await run(sst, ["install", "--stage", "test"], { cwd: home, env, maxBuffer: 2 ** 26 }).catch((error: unknown) => {
     const { stdout = "", stderr = "" } = error as { stdout?: string; stderr?: string };
     throw new Error(`sst install failed:\n${stdout}${stderr}`, { cause: error });
@@ -56,8 +67,8 @@ async function install(sst: string, home: string): Promise<void> {
 
 /** The platform's program itself: npm's wrapper would be one more process to end. */
 function programOf(): string {
-  const platform = process.platform === "win32" ? "win32" : process.platform;
-  return require.resolve(`sst-${platform}-${process.arch}/bin/sst${process.platform === "win32" ? ".exe" : ""}`);
+  const { platform, arch } = process;
+  return require.resolve(`sst-${platform}-${arch}/bin/sst${platform === "win32" ? ".exe" : ""}`);
 }
 
 const BUN = "1.4.5";
