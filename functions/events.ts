@@ -1,4 +1,5 @@
 import type * as z from "zod/mini";
+import { Moment } from "../lib/chain/moment.ts";
 import type { ChainView, Cursor } from "../lib/chain/view.ts";
 import type { Hex } from "../lib/protocol/hex.ts";
 import { MAX_EVENT_BYTES, MAX_EVENTS } from "../lib/protocol/limits.ts";
@@ -23,7 +24,7 @@ type Answer = z.output<typeof eventsAnswer>;
 export class Events {
   readonly #deps: Deps<Objects>;
   /** What was read a moment ago, by task and place, oldest first. */
-  readonly #kept = new Map<string, { readonly answer: Promise<Answer>; readonly until: number }>();
+  readonly #kept = new Map<string, { readonly answer: Promise<Answer>; readonly since: Moment }>();
 
   constructor(deps: Deps<Objects>) {
     this.#deps = deps;
@@ -43,14 +44,17 @@ export class Events {
   }
 
   #share(name: string, ms: number, read: () => Promise<Answer>): Promise<Answer> {
-    const now = performance.now();
     const kept = this.#kept.get(name);
-    if (kept && now < kept.until) return kept.answer;
+    if (kept?.since.isWithin(ms)) return kept.answer;
+    const since = new Moment();
     const answer = read();
-    this.#kept.delete(name);
-    this.#kept.set(name, { answer, until: now + ms });
-    for (const [old, { until }] of this.#kept) if (this.#kept.size > MAX_KEPT || until <= now) this.#kept.delete(old);
-    answer.catch(() => this.#kept.delete(name));
+    this.#kept.delete(name); // the newest one is the last
+    this.#kept.set(name, { answer, since });
+    for (const [old, { since }] of this.#kept)
+      if (this.#kept.size > MAX_KEPT || !since.isWithin(ms)) this.#kept.delete(old);
+    answer.catch(() => {
+      if (this.#kept.get(name)?.answer === answer) this.#kept.delete(name);
+    });
     return answer;
   }
 
@@ -70,7 +74,7 @@ export class Events {
     for (let seen = -1; ; await pause(LOOK_MS, signal)) {
       const over = nowOf(deps) >= until || signal.aborted;
       const { head, events } = await deps.chain.atOne(async (chain) => {
-        const head = await chain.head();
+        const head = await chain.head(deps.config.longPoll); // who waits for a block looks for it
         if (head.block === seen && !over) return { head, events: [] }; // a block that was looked at has nothing new
         return { head, events: withinBytes(await chain.eventsAfter(task, cursor, head.block, MAX_EVENTS)) };
       });

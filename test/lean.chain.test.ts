@@ -162,6 +162,17 @@ describe("what requests share", () => {
     expect(seqOf(after)).toBe(seqOf(before) + 1);
   });
 
+  it("is forgotten by an instance that was frozen, whose own clock stood still", async () => {
+    const { seq, block: at } = await newest();
+    const path = `${base()}/events?after=${seq}&block=${at}`;
+    await recipient.get(path);
+    expect(await asked(() => recipient.get(path))).toEqual([[call]]);
+    const wall = Date.now;
+    const thawed = vi.spyOn(Date, "now").mockImplementation(() => wall() + 20_000);
+    expect((await asked(() => recipient.get(path))).flat()).toContain(block);
+    thawed.mockRestore();
+  });
+
   it("is not an answer that failed", async () => {
     const { seq, block: at } = await newest();
     const path = `${base()}/events?after=${seq}&block=${at}`;

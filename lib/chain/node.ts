@@ -7,6 +7,7 @@ import { decodeAnswer, encodeCall } from "./codec.ts";
 import { parseLogs, taskEventOf } from "./events.ts";
 import { checkLine, lagging, misnumbered, misplaced } from "./line.ts";
 import { Logs } from "./logs.ts";
+import { Moment } from "./moment.ts";
 import { isRefusal, Rpc } from "./rpc.ts";
 import type { ChainView, Cursor, Membership, NoticeState, Roster, Stretch } from "./view.ts";
 
@@ -40,7 +41,7 @@ export class Node implements ChainView {
   readonly #onTip: (tip: Head) => void;
   readonly #logs: Logs = new Logs((task, from, to) => this.#events(task, from, to));
   #checked: Promise<void> | null = null;
-  #tip: { readonly seen: Promise<Head>; readonly until: number } | null = null;
+  #tip: { readonly seen: Promise<Head>; readonly since: Moment } | null = null;
   /** The newest block with confirmations, when the newest one was `tip`. */
   #head: { readonly tip: Head; readonly seen: Promise<Head> } | null = null;
   /** Whether the node has shown that block.number in a contract is the block's number. */
@@ -71,9 +72,10 @@ export class Node implements ChainView {
   }
 
   tip(fresh: boolean = false): Promise<Head> {
-    if (!fresh && this.#tip && performance.now() < this.#tip.until) return this.#tip.seen;
+    if (!fresh && this.#tip?.since.isWithin(this.#options.shared ?? 0)) return this.#tip.seen;
+    const since = new Moment();
     const seen = this.#newest();
-    this.#tip = { seen, until: performance.now() + (this.#options.shared ?? 0) };
+    this.#tip = { seen, since };
     seen.catch(() => {
       if (this.#tip?.seen === seen) this.#tip = null;
     });
