@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { brotliDecompressSync } from "node:zlib";
@@ -41,6 +41,10 @@ describe("a function's bundle", () => {
   it.each(["uploads", "downloads", "tasks"] as const)("of %s holds no keystore, and no wallet's word lists", (name) => {
     expect(packagesOf(name).filter((owner) => /^(aes-js|@adraffy|ws)/.test(owner))).toEqual([]);
   });
+});
+
+it.each(functionNames)("%s' bundle holds no tables of zod's languages", (name) => {
+  expect(readFileSync(bundles[name].path, "utf8")).not.toMatch(/Ungültige|Entrée invalide|Invoer/);
 });
 
 describe("openapi.json", () => {

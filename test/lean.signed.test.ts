@@ -7,6 +7,7 @@ import { AwsJson } from "../functions/aws-json.ts";
 import { credentialsFrom } from "../functions/credentials.ts";
 import { bucketUrl } from "../functions/endpoint.ts";
 import { Payloads } from "../functions/payloads.ts";
+import { Store } from "../functions/store.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import { startStore } from "../local/store/store.ts";
 import { Faulty } from "./support/faulty.ts";
@@ -199,6 +200,84 @@ describe("an answer", () => {
       const found = await bucketAt(server.origin).list("p/");
       expect(found.map(({ key, size }) => [key, size])).toEqual(keys.map((key) => [key.replace("&amp;", "&"), 3]));
     }
+  });
+});
+
+describe("an upload", () => {
+  const store = (s3Endpoint: string): Store => {
+    const made = new Store({ bucket: "bucket", region: "eu-west-1", s3Endpoint, s3Credentials });
+    closers.push(() => made.close());
+    return made;
+  };
+
+  it("is created so that every part must carry its SHA-256, and not without an id", async () => {
+    const answers = ["<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>", "<X/>"];
+    const server = await answering((response, nth) => response.writeHead(200).end(answers[nth - 1]));
+    const bucket = store(server.origin);
+    expect(await bucket.createUpload("p/x", "text/plain")).toBe("u");
+    expect(server.asked[0]).toMatchObject({
+      method: "POST",
+      url: "/bucket/p/x?uploads=",
+      headers: {
+        "content-type": "text/plain",
+        "content-length": "0",
+        "x-amz-checksum-algorithm": "SHA256",
+        "x-amz-checksum-type": "COMPOSITE",
+      },
+    });
+    expect((await failure(bucket.createUpload("p/x", "text/plain"))).code).toBe("UNAVAILABLE");
+  });
+
+  it("has no parts, one or several, page after page", async () => {
+    const part = (n: number) =>
+      `<Part><PartNumber>${n}</PartNumber><Size>5</Size><ETag>"e"</ETag><ChecksumSHA256>s</ChecksumSHA256></Part>`;
+    const page = (parts: string, next = "") => `<ListPartsResult><Bucket>b</Bucket>${next}${parts}</ListPartsResult>`;
+    const more = "<IsTruncated>true</IsTruncated><NextPartNumberMarker>2</NextPartNumberMarker>";
+    const answers = [page(""), page(part(1)), page(part(1) + part(2), more), page(part(3))];
+    const server = await answering((response, nth) => response.writeHead(200).end(answers[nth - 1]));
+    const bucket = store(server.origin);
+    const listed: number[][] = [];
+    for (let i = 0; i < 3; i++)
+      listed.push((await bucket.listParts("p/x", "u"))!.map(({ number, length }) => number * length));
+    expect(listed).toEqual([[], [5], [5, 10, 15]]);
+    expect(server.asked.at(-1)!.url).toBe("/bucket/p/x?uploadId=u&part-number-marker=2");
+  });
+
+  it("is completed with every part's checksum, if nothing is there", async () => {
+    const bodies: string[] = [];
+    const server = createServer(async (message, response) => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of message) chunks.push(chunk as Buffer);
+      bodies.push(Buffer.concat(chunks).toString(), JSON.stringify(message.headers));
+      response.end(
+        `  <?xml version="1.0"?>\n  <CompleteMultipartUploadResult><ETag>"e"</ETag></CompleteMultipartUploadResult>`,
+      );
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    closers.push(() => server.close());
+    const bucket = store(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    expect(await bucket.complete("p/x", "u", [{ number: 1, etag: '"e"', sha256: "s=" }])).toBe("done");
+    expect(bodies[0]).toContain("<PartNumber>1</PartNumber><ChecksumSHA256>s=</ChecksumSHA256>");
+    expect(JSON.parse(bodies[1]!)).toMatchObject({ "if-none-match": "*", "x-amz-checksum-type": "COMPOSITE" });
+  });
+
+  it.each([
+    [200, errorOf("InternalError"), "unknown"],
+    [200, "", "unknown"],
+    [200, errorOf("InvalidPart"), "invalid"],
+    [412, errorOf("PreconditionFailed"), "exists"],
+    [409, errorOf("ConditionalRequestConflict"), "busy"],
+    [404, errorOf("NoSuchUpload"), "gone"],
+    [400, errorOf("InvalidPart"), "invalid"],
+    [500, "", "unknown"],
+  ])("whose Complete is answered %d %s is %s", async (status, body, completion) => {
+    const server = await answering((response) => response.writeHead(status).end(body));
+    expect(await store(server.origin).complete("p/x", "u", [])).toBe(completion);
+  });
+
+  it("whose Complete is forbidden is an error, not an answer", async () => {
+    const server = await answering((response) => response.writeHead(403).end(errorOf("AccessDenied")));
+    expect((await failure(store(server.origin).complete("p/x", "u", []))).code).toBe("UNAVAILABLE");
   });
 });
 
