@@ -23,11 +23,16 @@ import { CloudPublisher } from "./bell.ts";
 import { gasOf, type Sent } from "./gas.ts";
 import { classOf, startRpcMeter, Tally } from "./meter.ts";
 
-/** Seconds between blocks, as on the usual layer-2 chains. */
-export const BLOCK_TIME_S = 2;
-export const CONFIRMATIONS = 2;
-/** Milliseconds that S3 and a node's answers take on their way, as from a Lambda function: assumptions, which the table names. */
-export const LATE_MS = { s3: 15, rpc: 60 } as const;
+/** What is around the functions. */
+export interface Surroundings {
+  readonly blockTimeS: number;
+  readonly confirmations: number;
+  /** Milliseconds that S3's and a node's answers take on their way. */
+  readonly lateMs: { readonly s3: number; readonly rpc: number };
+}
+
+/** Blocks as on the usual layer-2 chains, and ways as from a Lambda function: assumptions, which the table names. */
+export const USUAL: Surroundings = { blockTimeS: 2, confirmations: 2, lateMs: { s3: 15, rpc: 60 } };
 /** The chain ends with the benchmark. */
 const MAX_FEE = 1_000_000_000_000n;
 
@@ -49,8 +54,14 @@ export class CostBed {
   #provider!: JsonRpcProvider;
   readonly #undo: (() => unknown)[] = [];
 
-  static async start(): Promise<CostBed> {
-    const bed = new CostBed();
+  readonly #around: Surroundings;
+
+  private constructor(around: Surroundings) {
+    this.#around = around;
+  }
+
+  static async start(around: Surroundings = USUAL): Promise<CostBed> {
+    const bed = new CostBed(around);
     try {
       await bed.#start();
       return bed;
@@ -85,16 +96,17 @@ export class CostBed {
 
   async #start(): Promise<void> {
     const { tally } = this;
-    const anvil = await this.#keep(startAnvil({ blockTime: BLOCK_TIME_S }));
+    const { blockTimeS, confirmations, lateMs } = this.#around;
+    const anvil = await this.#keep(startAnvil({ blockTime: blockTimeS }));
     this.#provider = new JsonRpcProvider(anvil.url, anvil.chainId, { staticNetwork: true, cacheTimeout: -1 });
     this.#undo.unshift(() => this.#provider.destroy());
     const { contract, block } = await deployContract(new Wallet(anvil.accounts[0]!.privateKey, this.#provider));
     await this.#provider.send("evm_setAutomine", [false]); // a transaction waits for its block, and others come along
-    await this.#provider.send("evm_setIntervalMining", [BLOCK_TIME_S]);
+    await this.#provider.send("evm_setIntervalMining", [blockTimeS]);
     const s3 = await this.#keep(
       startStore({ onRequest: (entry) => tally.add(`s3:${classOf(entry)}:${entry.operation}`) }),
     );
-    const link = await this.#keep(startLink(s3.endpoint, { rate: 0, delay: LATE_MS.s3, breakEvery: 0 }));
+    const s3Endpoint = lateMs.s3 > 0 ? await this.#wayTo(s3.endpoint, lateMs.s3) : s3.endpoint;
     const server = await this.#keep(startServer());
     const environment = {
       WAYBILL_API_ORIGIN: server.origin,
@@ -102,24 +114,24 @@ export class CostBed {
       WAYBILL_CONTRACT: contract,
       WAYBILL_RPC: anvil.url,
       WAYBILL_FROM_BLOCK: String(block),
-      WAYBILL_CONFIRMATIONS: String(CONFIRMATIONS),
-      WAYBILL_BLOCK_TIME: String(BLOCK_TIME_S * 1_000),
+      WAYBILL_CONFIRMATIONS: String(confirmations),
+      WAYBILL_BLOCK_TIME: String(blockTimeS * 1_000),
       WAYBILL_OWNERS: contract, // nobody's: see below
       WAYBILL_BUCKET: s3.bucket,
       AWS_REGION: s3.region,
-      WAYBILL_S3_ENDPOINT: link.origin,
+      WAYBILL_S3_ENDPOINT: s3Endpoint,
     };
     // As the functions read it in the cloud, but for whose tasks are served, and by which key the bucket lets us in.
     const config: Config = { ...configFromEnv(environment), owners: "*", s3Credentials: s3.credentials };
     await this.#startPublisher(config, anvil.url, anvil.accounts[1]!.privateKey);
     server.mount(await this.#apps(config, anvil.url));
-    const { blockTime, chainId, confirmations } = config;
+    const { blockTime, chainId } = config;
     this.#deployment = {
       ...{
         api: server.origin,
         chainId,
         contract,
-        storeOrigin: link.origin,
+        storeOrigin: s3Endpoint,
         confirmations,
         blockTime,
         fromBlock: block,
@@ -128,8 +140,12 @@ export class CostBed {
     };
   }
 
+  async #wayTo(origin: string, delay: number): Promise<string> {
+    return (await this.#keep(startLink(origin, { rate: 0, delay, breakEvery: 0 }))).origin;
+  }
+
   async #startPublisher(config: Config, node: string, key: string): Promise<void> {
-    const { url: rpc } = await this.#keep(startRpcMeter(node, LATE_MS.rpc, this.tally, "rpc:publisher"));
+    const { url: rpc } = await this.#keep(startRpcMeter(node, this.#around.lateMs.rpc, this.tally, "rpc:publisher"));
     const store = new Store(config);
     const publisher = new Publisher({
       ...config,
@@ -163,7 +179,7 @@ export class CostBed {
   /** The apps as functions of their own. Whoever only looks for news meets a function of its own, too, so that it is counted apart. */
   async #apps(config: Config, node: string): Promise<Hono> {
     const deps = async (name: string): Promise<PostingDeps> => {
-      const { url: rpc } = await this.#keep(startRpcMeter(node, LATE_MS.rpc, this.tally, `rpc:${name}`));
+      const { url: rpc } = await this.#keep(startRpcMeter(node, this.#around.lateMs.rpc, this.tally, `rpc:${name}`));
       const store = new Store(config);
       const chain = new ChainReader({ ...config, rpc });
       this.#undo.unshift(

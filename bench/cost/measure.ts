@@ -1,4 +1,4 @@
-import { BLOCK_TIME_S, CONFIRMATIONS, CostBed, LATE_MS } from "./bed.ts";
+import { CostBed, USUAL } from "./bed.ts";
 import { type Coefficients, leastSquares, predict } from "./fit.ts";
 import type { Used } from "./gas.ts";
 import type { Measured, Point, Polled, Published, Work } from "./measured.ts";
@@ -48,9 +48,7 @@ export async function measure(note: (text: string) => void): Promise<Measured> {
     return {
       date: new Date().toISOString().slice(0, 10),
       node: process.versions.node,
-      blockTimeS: BLOCK_TIME_S,
-      confirmations: CONFIRMATIONS,
-      lateMs: LATE_MS,
+      ...USUAL,
       points,
       check: check.point,
       gas: fittedGas([...used, ...check.gas]),

@@ -39,13 +39,15 @@ export function statementsOf(members: number): number {
 
 type Payloads = Pick<Plan, "members" | "parts" | "partMiB">;
 
-/** What members' requests depend on: the round, each member, each part and each member's part of that size. */
-function workFeatures(sizes: readonly number[], { members, parts, partMiB }: Payloads): Record<string, number> {
+/**
+ * What members' requests depend on: the round, each member, and each part of that size that goes up, or comes down where it is
+ * GETs that are counted. Every payload goes up once: the model, and a member's update. Every member gets one and sends one.
+ */
+function workFeatures(name: keyof Work, sizes: readonly number[], plan: Payloads): Record<string, number> {
+  const { members, parts, partMiB } = plan;
   if (!sizes.includes(partMiB)) throw new Error(`Parts of ${partMiB} MiB were not measured.`);
-  const ofSizes = sizes.flatMap((size) => {
-    const here = size === partMiB ? parts : 0;
-    return [[`part of ${size} MiB`, here] as const, [`member's part of ${size} MiB`, members * here] as const];
-  });
+  const moved = parts * (name === "get" ? 2 * members : members + 1);
+  const ofSizes = sizes.map((size) => [`part of ${size} MiB`, size === partMiB ? moved : 0] as const);
   return { round: 1, member: members, ...Object.fromEntries(ofSizes) };
 }
 
@@ -65,7 +67,7 @@ export class Model {
   work(): Readonly<Record<keyof Work, Coefficients>> {
     const entries = workNames.map((name) => {
       const samples = this.#all().map((point) => ({
-        features: workFeatures(this.#sizes(), point),
+        features: workFeatures(name, this.#sizes(), point),
         value: point.work[name],
       }));
       return [name, leastSquares(samples)] as const;
@@ -110,8 +112,10 @@ export class Model {
 
   workIn(plan: Payloads): Work {
     const model = this.work();
-    const features = workFeatures(this.#sizes(), plan);
-    const entries = workNames.map((name) => [name, Math.max(0, predict(model[name], features))] as const);
+    const sizes = this.#sizes();
+    const entries = workNames.map((name) => {
+      return [name, Math.max(0, predict(model[name], workFeatures(name, sizes, plan)))] as const;
+    });
     return Object.fromEntries(entries) as unknown as Work;
   }
 

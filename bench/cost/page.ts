@@ -122,7 +122,7 @@ function assumptions({ blockTimeS, confirmations, lateMs, date, node, handlerMs 
     `A round: so many members and an aggregator beside them. It posts a message, sends its model to all in one transfer, gets an update of the same size of each, and posts another message. All over HTTPS, nobody with a node of its own; ${pace.join("; ")}. Without retries and resumes.`,
     `The chain: a block every ${blockTimeS} s, ${confirmations} confirmations. Members answer one after the other and not at once, so that transactions carry few statements; together they would be cheaper.`,
     `Gas: ${GAS.gwei} gwei, and a coin at ${GAS.coin} dollars. For another chain: dollars = gas × price in gwei × 10⁻⁹ × price of a coin. (At 20 gwei it is ${20 / GAS.gwei} times as much.)`,
-    `Function time: ${words(handlerMs)} for a request, the handlers' medians on the machine that measured (Node ${node}, ${date}), with S3 ${lateMs.s3} ms and the node ${lateMs.rpc} ms away. Most of it is waiting; but Lambda gives 512 MB less than a third of a core, so that its computing takes longer. Cold starts are not in it. Memory: ${memory.join(", ")}.`,
+    `Function time: ${words(handlerMs)} for a request, the handlers' medians on the machine that measured, which had its store, its chain and all members beside them (Node ${node}, ${date}), with S3 ${lateMs.s3} ms and the node ${lateMs.rpc} ms away. Most of it is waiting; but Lambda gives 512 MB less than a third of a core, so that its computing takes longer. Cold starts are not in it. Memory: ${memory.join(", ")}.`,
     "Requests share what a warm instance read from the chain's node in the last moments; with many members more of them would than was counted in small rounds, so that the node is called less.",
     `A payload lies in the bucket until its default deadline (10 minutes and a second per MiB), ${KEPT_HOURS.retention} h of retention, and up to ${KEPT_HOURS.sweeper} h until the sweeper comes.`,
     `Logs: the functions' own lines as counted, and ${PLATFORM_LOG_BYTES.invocation} bytes for each invocation, ${PLATFORM_LOG_BYTES.request} for each request and ${PLATFORM_LOG_BYTES.metrics} for each line of metrics.`,
@@ -149,7 +149,7 @@ function counted(measured: Measured): string {
   return [
     "Rounds that were played on the embedded stack with the functions as AWS runs them. The last one is not in the model: it is there to try it.",
     table,
-    `The model is linear in the round, its members, and the parts and members' parts of each size; the publisher's in statements and steps. For the last round, with ${check.members} members and ${check.parts} parts of ${check.partMiB} MiB, it says:`,
+    `The model is linear in the round, its members, and the parts of each size that are moved; the publisher's in statements and steps. For the last round, with ${check.members} members and ${check.parts} parts of ${check.partMiB} MiB, it says:`,
     checkTable(measured),
     `A transaction's gas, fitted over ${gas.transactions} of them (the worst is ${gas.worstPercent} % off): ${gasWords(measured)}.`,
   ].join("\n\n");
