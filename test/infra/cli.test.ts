@@ -154,7 +154,7 @@ describe("a stage that nobody needs any more", () => {
     const before = names(account.deployed("production"));
     const { code, output } = await sst("remove", "--stage", "test");
     expect(code, output).toBe(0);
-    expect(account.home.keys("app/waybill/test")).toEqual([]);
+    expect(account.deployed("test").resources).toEqual([]);
     expect(names(account.deployed("production"))).toEqual(before);
   });
 });

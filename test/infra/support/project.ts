@@ -49,11 +49,14 @@ export class SstProject {
     const [platform, node] = await Promise.all([preparePlatform(), node24()]);
     const folder = await mkdtemp(join(tmpdir(), "waybill-sst-"));
     const home = join(folder, "home");
-    for (const part of PARTS) await cp(join(root, part), join(folder, "project", part), { recursive: true });
-    await symlink(join(root, "node_modules"), join(folder, "project/node_modules"));
-    await linkPlatform(platform.home, join(folder, "project"));
-    const engine = await installEngine(home, node);
-    return new SstProject(folder, platform.sst, { ...environmentOf(account, home), SST_PULUMI_PATH: engine });
+    try {
+      await copyProject(join(folder, "project"), platform.home);
+      const engine = await installEngine(home, node);
+      return new SstProject(folder, platform.sst, { ...environmentOf(account, home), SST_PULUMI_PATH: engine });
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+      throw error;
+    }
   }
 
   /** The operator's settings of a stage, as they stand in its .env file. */
@@ -75,6 +78,12 @@ export class SstProject {
   remove(): Promise<void> {
     return rm(this.#folder, { recursive: true, force: true, maxRetries: 3 });
   }
+}
+
+async function copyProject(to: string, platform: string): Promise<void> {
+  for (const part of PARTS) await cp(join(root, part), join(to, part), { recursive: true });
+  await symlink(join(root, "node_modules"), join(to, "node_modules"));
+  await linkPlatform(platform, to);
 }
 
 /** The platform's packages are many thousand files: they are shared, and what sst writes beside them is not. */

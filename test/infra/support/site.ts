@@ -1,7 +1,7 @@
 import { type BaseWallet, Contract, JsonRpcProvider, toQuantity, Wallet } from "ethers";
 import { SharedFileDataChannel, TaskContractor } from "../../../lib/index.ts";
 import { waybillAbi } from "../../../lib/protocol/abi.ts";
-import type { Deployment } from "../../../lib/protocol/deployment.ts";
+import { type Deployment, deploymentSchema } from "../../../lib/protocol/deployment.ts";
 import type { Hex } from "../../../lib/protocol/hex.ts";
 import { type Anvil, startAnvil } from "../../../local/anvil.ts";
 import { type DeployedContract, deployContract } from "../../../local/contract.ts";
@@ -50,16 +50,10 @@ export class Site {
     this.rpc = chain.rpc;
     this.#chain = chain;
     this.#owner = parts.owner;
-    this.deployment = {
-      api: account.account.api,
-      chainId: chain.anvil.chainId,
-      contract: chain.contract.contract,
-      storeOrigin: cloud.bucket.endpoint,
-      confirmations: CONFIRMATIONS,
-      blockTime: BLOCK_TIME,
-      maxBlockAge: 30_000,
-      fromBlock: chain.contract.block,
-    };
+    // As the operator hands it out, but for where the bucket is.
+    const [stack] = account.deployed(STAGE).of("pulumi:pulumi:Stack");
+    const given = deploymentSchema.parse(JSON.parse(String(stack?.outputs.deployment)));
+    this.deployment = { ...given, storeOrigin: cloud.bucket.endpoint };
   }
 
   static async open(): Promise<Site> {

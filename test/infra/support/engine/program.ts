@@ -35,6 +35,8 @@ export interface ProgramOptions {
 /** What we can do of what a program may ask for. */
 const FEATURES = new Set(["secrets", "resourceReferences"]);
 const ERROR = 3;
+/** Pulumi notes where each of its promises was made, which takes a third of a run; nobody here reads it. */
+const LIGHT = ["--stack-trace-limit=0"];
 /** After an error the program may wait for answers that never come; what it still has to say comes sooner. */
 const LAST_WORDS_MS = 500;
 
@@ -134,7 +136,7 @@ async function runNode(
     "--parallel=16",
   ];
   const launcher = join(platform, "node_modules/@pulumi/pulumi/cmd/run/index.js");
-  const child = spawn(process.execPath, [launcher, ...flags, main], {
+  const child = spawn(process.execPath, [...LIGHT, launcher, ...flags, main], {
     cwd: root,
     env: { ...process.env, PULUMI_CONFIG: JSON.stringify(config), PULUMI_CONFIG_SECRET_KEYS: "[]" },
     stdio: ["ignore", "inherit", "pipe"],
