@@ -1,4 +1,5 @@
 import { createServer } from "node:http";
+import { setTimeout as delay } from "node:timers/promises";
 import {
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
@@ -7,7 +8,7 @@ import {
   S3Client,
 } from "@aws-sdk/client-s3";
 import { S3RequestPresigner } from "@aws-sdk/s3-request-presigner";
-import { Store } from "../../functions/store.ts";
+import { Store, type UploadedPart } from "../../functions/store.ts";
 import type { PartRequest, PartUrl } from "../../lib/protocol/wire.ts";
 import type { S3 } from "./servers.ts";
 
@@ -100,9 +101,7 @@ export class Office {
   async finish({ key, uploadId, checked }: Upload): Promise<void> {
     if (checked) {
       const parts = (await this.#store.listParts(key, uploadId)) ?? [];
-      const completion = await this.#store.complete(key, uploadId, parts);
-      if (completion !== "done") throw new Error(`Complete: ${completion}`);
-      return;
+      return this.#complete(key, uploadId, parts);
     }
     const Parts: { PartNumber: number; ETag: string }[] = [];
     for (let marker: string | undefined; ; ) {
@@ -151,6 +150,16 @@ export class Office {
       ([name, value]) => `${name}=${encodeURIComponent(`${value}`)}`,
     );
     return `${protocol}//${host}${path}?${pairs.join("&")}`;
+  }
+
+  /** Putting a large file together takes a server longer than one call waits; then it is asked whether it is done. */
+  async #complete(key: string, uploadId: string, parts: readonly UploadedPart[]): Promise<void> {
+    for (;;) {
+      const completion = await this.#store.complete(key, uploadId, parts);
+      if (completion === "done" || (await this.#store.head(key))) return;
+      if (completion !== "unknown" && completion !== "busy") throw new Error(`Complete: ${completion}`);
+      await delay(1_000);
+    }
   }
 
   async #answer(url: string, body: AsyncIterable<Buffer>): Promise<unknown> {
