@@ -50,6 +50,7 @@ export async function writePage(measured: Measured): Promise<void> {
 export function pageOf(measured: Measured): string {
   const bills = billsFor(measured);
   return [
+    summary(measured, bills),
     `### One round, in dollars\n\n${dollarsTable(bills)}`,
     `### One round, in figures\n\n${figuresTable(bills)}`,
     `### A month in which nothing goes on\n\n${idleTable(measured)}`,
@@ -57,6 +58,16 @@ export function pageOf(measured: Measured): string {
     `### What was counted\n\n${counted(measured)}`,
     `### Prices\n\n${priceTable()}`,
   ].join("\n\n");
+}
+
+/** What somebody in a hurry wants to know. */
+function summary(measured: Measured, bills: readonly Bill[]): string {
+  const each = bills.map((bill) => {
+    const [own, out] = [totalOf(bill, "service"), totalOf(bill, "transfer")];
+    return `${bill.scenario.name}: ${own.toFixed(2)}, and ${out.toFixed(2)} for transfer`;
+  });
+  const idle = idleTotal(idleCells(measured)).toFixed(2);
+  return `In US dollars, without gas: a month in which nothing goes on ${idle}; a round (members x size of a model) ${each.join("; ")}.`;
 }
 
 const heads = scenarios.map(({ name }) => name);
