@@ -260,6 +260,6 @@ describe("openapi.json", () => {
   it("names the cursors of events as parameters", () => {
     const document = openapi() as { paths: Record<string, { get: { parameters: { name: string }[] } }> };
     const names = document.paths["/v1/tasks/{task}/events"]!.get.parameters.map(({ name }) => name);
-    expect(names.sort()).toEqual(["after", "before", "block", "hash", "task"]);
+    expect(names.sort()).toEqual(["after", "before", "block", "hash", "task", "x-request-id"]);
   });
 });
