@@ -99,6 +99,11 @@ export class Site {
     return this.#chain.verified(task, notice);
   }
 
+  /** How many events of a task stand on the chain. */
+  seq(task: Hex): Promise<bigint> {
+    return this.#chain.seq(task);
+  }
+
   /** Seconds of chain time. */
   now(): Promise<number> {
     return this.#chain.now();
@@ -165,12 +170,11 @@ class Chain {
   }
 
   async verified(task: Hex, notice: Hex): Promise<bigint> {
-    const state = await new Contract(this.contract.contract, waybillAbi, this.#node).getFunction("state")(
-      task,
-      0,
-      notice,
-    );
-    return state.verified as bigint;
+    return (await this.#read("state", task, 0, notice)).verified as bigint;
+  }
+
+  async seq(task: Hex): Promise<bigint> {
+    return (await this.#read("latest", task)).seq as bigint;
   }
 
   async now(): Promise<number> {
@@ -181,5 +185,9 @@ class Chain {
     this.#node.destroy();
     await this.rpc.stop();
     await this.anvil.stop();
+  }
+
+  async #read(view: string, ...values: unknown[]): Promise<Record<string, unknown>> {
+    return new Contract(this.contract.contract, waybillAbi, this.#node).getFunction(view)(...values);
   }
 }

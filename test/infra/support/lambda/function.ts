@@ -14,7 +14,7 @@ export class DeployedFunction {
   /** Those that have answered and not yet asked for more. */
   readonly #settling = new Set<Promise<void>>();
   #starting = 0;
-  #broken: (() => void) | undefined;
+  #doom: { readonly path: string | undefined; readonly done: () => void } | undefined;
 
   constructor(options: FunctionOptions) {
     this.#options = options;
@@ -25,7 +25,7 @@ export class DeployedFunction {
   async invoke(event: unknown): Promise<unknown> {
     const instance = await this.#take();
     const answer = instance.invoke(event);
-    if (this.#broken) this.#breakDown(instance);
+    this.#strike(instance, event);
     try {
       return await answer;
     } finally {
@@ -34,10 +34,13 @@ export class DeployedFunction {
     }
   }
 
-  /** The next invocation's sandbox dies once it has the event. Resolves when that has happened. */
-  breakNext(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#broken = resolve;
+  /**
+   * The sandbox of the next invocation dies once it has the event: of any, or of the next request to a path that ends so.
+   * Resolves when that has happened.
+   */
+  breakNext(path?: string): Promise<void> {
+    return new Promise((done) => {
+      this.#doom = { path, done };
     });
   }
 
@@ -70,9 +73,11 @@ export class DeployedFunction {
     await instance.stop();
   }
 
-  #breakDown(instance: Instance): void {
+  #strike(instance: Instance, event: unknown): void {
+    const { rawPath = "" } = event as { rawPath?: string };
+    if (!this.#doom || !rawPath.endsWith(this.#doom.path ?? "")) return;
     instance.kill();
-    this.#broken?.();
-    this.#broken = undefined;
+    this.#doom.done();
+    this.#doom = undefined;
   }
 }
