@@ -17,7 +17,7 @@ import type { Service } from "./metric-names.ts";
 import type { Metrics } from "./metrics.ts";
 import { type Nonces, noncesOf } from "./nonces.ts";
 import type { Objects } from "./objects.ts";
-import { checkOperator, type Standing, standingIn } from "./roles.ts";
+import { checkOperator, type Standing, standingIn, wasKnown } from "./roles.ts";
 import { limitOf, parametersOf, type Route } from "./routes.ts";
 
 type Deps = Using<Objects>;
@@ -48,8 +48,8 @@ export interface Reply<Answer> {
 }
 
 /**
- * Asks the chain for what the handler will want of it, so that it travels in one batch with the caller's standing. What it
- * brings is for a handler alone: there is none before the standing is known.
+ * Asks the chain for what the handler will want of it, so that it travels in one batch with the caller's standing; only for
+ * who had one the last time. What it brings is for a handler alone: there is none before the standing is known.
  */
 export type Ahead<Body, Query> = (
   call: Pick<Call<Body, Query>, "account" | "ids" | "body" | "query" | "chain" | "signal">,
@@ -105,7 +105,7 @@ export class App {
     const query = readQuery(route.query, c) as z.output<Q>;
     const { account } = claim;
     const asked = { account, ids, body, query, chain: new Glance(this.#deps.chain), signal: c.req.raw.signal };
-    Promise.resolve(ahead(asked)).catch(() => undefined); // whoever needs it asks again, and hears of it
+    if (ids.task && wasKnown(this.#deps.chain, ids.task, account)) Promise.resolve(ahead(asked)).catch(() => undefined); // whoever needs it asks again, and hears of it
     const standing = await this.#role(route, account, ids);
     if (route.method !== "GET") await this.#claim(claim, route.statements?.(body) ?? 0);
     const call = { ...asked, standing, requestId: found.requestId };

@@ -13,7 +13,7 @@ import type { Records, SignedNotice, TransferRecord } from "./records.ts";
 const MAX_NOTICES = 1000;
 /** Up to so many members are looked up one by one; the whole roster comes at 1,000 a call. */
 const FEW = 4;
-/** What a stranger may make us ask the chain for, in notices. */
+/** What may be asked of the chain before the caller's standing is known, in notices. */
 const MAX_AHEAD = 16;
 
 /**

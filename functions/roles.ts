@@ -18,6 +18,10 @@ export interface Standing {
 const MAX_OWNERS = 10_000;
 /** A task's id commits to its owner, so nothing can ever make it another one, and for a member it is asked for once. */
 const owners = new WeakMap<Chain, Map<Hex, Address>>();
+/** So many callers are remembered, those who came last. */
+const MAX_CALLERS = 10_000;
+/** Who had a standing at the last request here. It is worth asking ahead for them, and that is all: it allows nothing. */
+const callers = new WeakMap<Chain, Set<string>>();
 
 /**
  * Asks the chain who the caller is in the task. A membership is never taken from a cache, nor from a node that is known to be
@@ -32,6 +36,7 @@ export async function standingIn(
   account: Address,
   who: Exclude<Who, "operator">,
 ): Promise<Standing> {
+  noteCaller(chain, task, account, false);
   const { owner, member } = await look(chain, task, account);
   if (owner === null || !isServed(config, owner))
     throw new WaybillError(
@@ -41,10 +46,27 @@ export async function standingIn(
   const isOwner = owner === account;
   const index = member?.active ? member.index : null;
   const may = who === "owner" ? isOwner : index !== null || (who === "reader" && isOwner);
-  if (may) return { owner, isOwner, index };
+  if (may) {
+    noteCaller(chain, task, account, true);
+    return { owner, isOwner, index };
+  }
   if (who === "owner") throw notOwner();
   if (member) throw new WaybillError("EXPELLED", "You were expelled from this task. Ask its owner to admit you again.");
   throw new WaybillError("NOT_MEMBER", "You are no member of this task. Ask its owner to admit you.");
+}
+
+/** Whether the account had a standing in the task when it last asked. For others nothing is asked ahead: whoever can sign would make us. */
+export function wasKnown(chain: Chain, task: Hex, account: Address): boolean {
+  return callers.get(chain)?.has(`${task} ${account}`) === true;
+}
+
+function noteCaller(chain: Chain, task: Hex, account: Address, standing: boolean): void {
+  const known = callers.get(chain) ?? new Set<string>();
+  callers.set(chain, known);
+  known.delete(`${task} ${account}`);
+  if (!standing) return;
+  known.add(`${task} ${account}`);
+  if (known.size > MAX_CALLERS) known.delete(known.values().next().value!);
 }
 
 interface Seen {

@@ -5,7 +5,7 @@ import { ChainReader } from "../lib/chain/reader.ts";
 import { wordHex } from "../lib/protocol/hex.ts";
 import { noticeId } from "../lib/protocol/statements.ts";
 import { type Answer, ApiWorld, type Caller, type Published } from "./support/api.ts";
-import { addressOf, type Task } from "./support/contract.ts";
+import { addressOf, newKey, type Task } from "./support/contract.ts";
 import { type RpcProxy, startRpcProxy } from "./support/rpcproxy.ts";
 
 // What a request asks of the chain: how many round trips, and what it shares with others.
@@ -49,7 +49,7 @@ async function use(confirmations: number): Promise<void> {
   chain = new ChainReader(config);
   const app = createApi({ ...api.deps, config, chain });
   api.drive = async (request) => app.fetch(request);
-  await recipient.get(`/v1/tasks/${task.id}`);
+  for (const member of [sender, recipient]) await member.get(`/v1/tasks/${task.id}`);
 }
 
 /** The batches that a call makes. */
@@ -124,6 +124,30 @@ describe.each([0, 2])("a request to a warm instance, %d blocks deep", (confirmat
       const again = path.startsWith("/events") ? `/events?after=${seq}&block=${at}` : path;
       expect(await asked(() => recipient.get(base() + again))).toHaveLength(1);
     }
+  });
+});
+
+describe("who has no standing", () => {
+  beforeAll(async () => {
+    await api.world.provider.send("anvil_mine", ["0x3"]);
+    await use(2);
+  });
+  beforeEach(() => later());
+
+  it.each<[string, (who: Caller) => Promise<Answer>]>([
+    ["for events", (who) => who.get(`${base()}/events?after=0&block=0`)],
+    ["for the task", (who) => who.get(base())],
+    ["for a notice", (who) => who.get(`${base()}/notices/${published.id}`)],
+    ["for a download", (who) => who.download(task, published.id)],
+    [
+      "to finish",
+      (who) => who.post(`${base()}/transfers/${published.transfer}/finish`, { notices: [published.signed] }),
+    ],
+  ])("is asked about and nothing else, when it asks %s", async (_what, request) => {
+    proxy.batches.length = 0;
+    expect((await request(api.caller(newKey()))).json).toMatchObject({ code: "NOT_MEMBER" });
+    await new Promise((resolve) => setTimeout(resolve, 100)); // what was asked ahead may go on
+    expect(proxy.batches).toEqual([[call, block], [call]]); // who it is, and whether the task is still there
   });
 });
 
