@@ -13,7 +13,7 @@ const DELETED_AT_ONCE = 50;
 /** S3 answers 409 to one of two writers at the same instant and says: start again. */
 const CONFLICT_RETRIES = 4;
 /** Of the documents that S3 is sent. */
-export const XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/";
+const XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/";
 /** Said of a request that came to the wrong region, or to a bucket that isn't there: an operator's mistake. */
 const MISPLACED =
   /^(PermanentRedirect|TemporaryRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException)$/;
@@ -246,7 +246,7 @@ function readJson(bytes: Uint8Array): unknown {
 }
 
 /** Undefined when it is no XML. */
-export function readXml(bytes: Uint8Array): unknown {
+function readXml(bytes: Uint8Array): unknown {
   try {
     return parseXML(new TextDecoder().decode(bytes));
   } catch {

@@ -38,8 +38,6 @@ export interface Ask {
   readonly query?: Readonly<Record<string, string>>;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array;
-  /** S3 begins to answer some requests before it knows: a 200 may hold an error, which counts as a 500. */
-  readonly early?: boolean;
 }
 
 /** An answer that came whole. `code` is the service's word for what was wrong, "" if nothing was. */
@@ -87,18 +85,13 @@ export class Signed {
     return new Date(Date.now() + this.#skew);
   }
 
-  /**
-   * The last answer, whatever it says. `patience`: milliseconds for what takes long by its nature, all of
-   * which one try may have.
-   * @throws AwsFault if none came in time.
-   */
-  async send(ask: Ask, patience?: number): Promise<Answer> {
+  /** The last answer, whatever it says. @throws AwsFault if none came in time. */
+  async send(ask: Ask): Promise<Answer> {
     const { timeout = CALL_TIMEOUT_MS } = this.#options;
-    const end = performance.now() + (patience ?? timeout);
+    const end = performance.now() + timeout;
     for (let tries = 1, corrected = false; ; tries++) {
       const skew = this.#skew;
-      const left = end - performance.now();
-      const answer = await this.#once(ask, patience === undefined ? Math.min(TRY_TIMEOUT_MS, left) : left);
+      const answer = await this.#once(ask, Math.min(TRY_TIMEOUT_MS, end - performance.now()));
       if (answer && answer.status < 400) {
         this.#retries = Math.min(RETRIES.most, this.#retries + RETRIES.perSuccess);
         return answer;
@@ -124,8 +117,7 @@ export class Signed {
     try {
       const answer = await exchange(request, this.#agent, timeout);
       this.#compare(answer.headers.date);
-      const code = answer.status < 300 && !ask.early ? "" : this.#options.codeOf(answer);
-      return { ...answer, code, status: answer.status < 300 && code !== "" ? 500 : answer.status };
+      return { ...answer, code: answer.status < 300 ? "" : this.#options.codeOf(answer) };
     } catch {
       return null;
     }

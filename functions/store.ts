@@ -1,10 +1,16 @@
-import { XmlNode } from "@aws-sdk/xml-builder";
-import * as z from "zod/mini";
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  ListMultipartUploadsCommand,
+  ListPartsCommand,
+  S3Client,
+} from "@aws-sdk/client-s3";
 import type { PartRequest, PartUrl } from "../lib/protocol/wire.ts";
-import { unavailable } from "./aws.ts";
-import { faultIn, isMissing, pathOf, readXml, XMLNS } from "./objects.ts";
+import { faultOf, quietSdk, unavailable } from "./aws.ts";
+import type { StoreConfig } from "./objects.ts";
 import { Payloads } from "./payloads.ts";
-import type { Answer, Ask } from "./signed.ts";
+import { CALL_TIMEOUT_MS } from "./signed.ts";
 
 export type { Condition, ListedObject, StoreConfig } from "./objects.ts";
 export type { StoredObject } from "./payloads.ts";
@@ -35,34 +41,38 @@ export type Completion = "done" | "exists" | "busy" | "gone" | "invalid" | "unkn
 
 const INVALID_PARTS = new Set(["InvalidPart", "InvalidPartOrder", "EntityTooSmall", "InvalidRequest", "BadDigest"]);
 
-const text = z.optional(z.string());
-/** In XML a list of one looks like what it holds. */
-const listOf = <T extends z.ZodMiniType>(entry: T) => z.optional(z.union([z.array(entry), entry]));
-const created = z.object({ InitiateMultipartUploadResult: z.object({ UploadId: z.string().check(z.minLength(1)) }) });
-const completed = z.object({ CompleteMultipartUploadResult: z.unknown() });
-const partJson = z.object({ PartNumber: text, Size: text, ETag: text, ChecksumSHA256: text, LastModified: text });
-const partsPage = z.object({
-  ListPartsResult: z.object({ IsTruncated: text, NextPartNumberMarker: text, Part: listOf(partJson) }),
-});
-const uploadJson = z.object({ Key: z.string(), UploadId: z.string(), Initiated: text });
-const uploadsPage = z.object({
-  ListMultipartUploadsResult: z.object({ IsTruncated: text, Upload: listOf(uploadJson) }),
-});
-
 /**
- * The whole bucket: small objects, payloads, and uploads. Every fault is a WaybillError UNAVAILABLE that names neither key nor
- * URL; what a caller must tell apart (missing, condition failed) is a value.
+ * The whole bucket: small objects, payloads, and uploads, for which alone there is the S3 SDK (its only importer). A function that
+ * has nothing to do with uploads works with what this extends, and doesn't bundle it. Every fault is a WaybillError UNAVAILABLE
+ * that names neither key nor URL; what a caller must tell apart (missing, condition failed) is a value.
  */
 export class Store extends Payloads {
+  readonly #client: S3Client;
+
+  constructor(config: StoreConfig) {
+    super(config);
+    quietSdk();
+    this.#client = new S3Client({
+      region: config.region,
+      credentials: this.credentials,
+      // No store but S3 needs the SDK's own checksums.
+      requestChecksumCalculation: "WHEN_REQUIRED",
+      responseChecksumValidation: "WHEN_REQUIRED",
+      ...(config.s3Endpoint && { endpoint: config.s3Endpoint, forcePathStyle: true }),
+    });
+  }
+
   /** Begins a multipart upload whose parts must all carry their SHA-256. */
   async createUpload(key: string, contentType: string): Promise<string> {
-    const headers = {
-      "content-type": contentType,
-      "x-amz-checksum-algorithm": "SHA256",
-      "x-amz-checksum-type": "COMPOSITE",
-    };
-    const answer = await this.ask({ method: "POST", path: pathOf(key), query: { uploads: "" }, headers });
-    return this.#read(answer, created).InitiateMultipartUploadResult.UploadId;
+    const command = new CreateMultipartUploadCommand({
+      ...this.#at(key),
+      ContentType: contentType,
+      ChecksumAlgorithm: "SHA256",
+      ChecksumType: "COMPOSITE",
+    });
+    const { UploadId } = await this.#send(() => this.#client.send(command, withinCall()));
+    if (!UploadId) throw unavailable("store", new Error("NoUploadId"));
+    return UploadId;
   }
 
   /** Upload URLs for parts; `expiresIn` in milliseconds. */
@@ -71,13 +81,11 @@ export class Store extends Payloads {
     uploadId: string,
     parts: readonly PartRequest[],
   ): Promise<{ urls: PartUrl[]; expiresIn: number }> {
-    try {
+    return this.#send(async () => {
       const lifetime = await this.presigner.lifetime();
       const urls = await Promise.all(parts.map((part) => this.presigner.part(key, uploadId, part, lifetime)));
       return { urls, expiresIn: lifetime * 1000 };
-    } catch (error) {
-      throw unavailable("store", error);
-    }
+    });
   }
 
   /** All parts that S3 holds of an upload, rising, or null when there is no such upload. */
@@ -109,37 +117,61 @@ export class Store extends Payloads {
     uploadId: string,
     parts: readonly { number: number; etag: string; sha256: string }[],
   ): Promise<Completion> {
-    const body = new TextEncoder().encode(completionText(parts));
-    const headers = {
-      "content-type": "application/xml",
-      "if-none-match": "*",
-      "x-amz-checksum-type": "COMPOSITE",
-    };
-    const ask: Ask = { method: "POST", path: pathOf(key), query: { uploadId }, headers, body, early: true };
-    const answer = await this.signed.send(ask, COMPLETE_TIMEOUT_MS).catch(() => null);
-    return answer ? this.#completionOf(answer) : "unknown";
+    const Parts = parts.map(({ number, etag, sha256 }) => ({ PartNumber: number, ETag: etag, ChecksumSHA256: sha256 }));
+    const command = new CompleteMultipartUploadCommand({
+      ...this.#at(key),
+      UploadId: uploadId,
+      MultipartUpload: { Parts },
+      ChecksumType: "COMPOSITE",
+      IfNoneMatch: "*",
+    });
+    try {
+      await this.#client.send(command, { abortSignal: AbortSignal.timeout(COMPLETE_TIMEOUT_MS) });
+      return "done";
+    } catch (error) {
+      return completionOf(error);
+    }
   }
 
   /** Unfinished uploads under a prefix, counted up to `limit` (at most 1,000). */
   async countUploads(prefix: string, limit: number): Promise<number> {
-    return (await this.#uploadsPage({ prefix, "max-uploads": String(limit) })).entries.length;
+    const command = new ListMultipartUploadsCommand({ Bucket: this.place.bucket, Prefix: prefix, MaxUploads: limit });
+    const { Uploads = [] } = await this.#send(() => this.#client.send(command, withinCall()));
+    return Uploads.length;
   }
 
   /** Unfinished uploads under a prefix in the order of their keys, behind `after`: a page of at most 1,000, and whether there are more. */
-  listUploads(
+  async listUploads(
     prefix: string,
     after: { key: string; uploadId: string } | null,
   ): Promise<{ entries: OpenUpload[]; more: boolean }> {
-    return this.#uploadsPage({
-      prefix,
-      ...(after && { "key-marker": after.key, "upload-id-marker": after.uploadId }),
+    const command = new ListMultipartUploadsCommand({
+      Bucket: this.place.bucket,
+      Prefix: prefix,
+      ...(after && { KeyMarker: after.key, UploadIdMarker: after.uploadId }),
     });
+    const page = await this.#send(() => this.#client.send(command, withinCall()));
+    const entries = (page.Uploads ?? []).map(({ Key = "", UploadId = "", Initiated = new Date() }) => ({
+      key: Key,
+      uploadId: UploadId,
+      initiated: Initiated,
+    }));
+    return { entries, more: page.IsTruncated ?? false };
   }
 
   /** Aborts an upload; one that is gone already is no fault. */
   async abort(key: string, uploadId: string): Promise<void> {
-    const answer = await this.ask({ method: "DELETE", path: pathOf(key), query: { uploadId } });
-    if (answer.status >= 300 && !isMissing(answer)) throw faultIn(answer);
+    const command = new AbortMultipartUploadCommand({ ...this.#at(key), UploadId: uploadId });
+    await this.#send(() => orNull(this.#client.send(command, withinCall())));
+  }
+
+  override close(): void {
+    super.close();
+    this.#client.destroy();
+  }
+
+  #at(key: string): { Bucket: string; Key: string } {
+    return { Bucket: this.place.bucket, Key: key };
   }
 
   async #partsPage(
@@ -147,60 +179,54 @@ export class Store extends Payloads {
     uploadId: string,
     marker: string | undefined,
   ): Promise<{ parts: UploadedPart[]; next: string | undefined } | null> {
-    const query = { uploadId, ...(marker !== undefined && { "part-number-marker": marker }) };
-    const answer = await this.ask({ method: "GET", path: pathOf(key), query });
-    if (isMissing(answer)) return null;
-    const { Part = [], IsTruncated, NextPartNumberMarker } = this.#read(answer, partsPage).ListPartsResult;
-    const parts = [Part].flat().map((part) => ({
-      number: Number(part.PartNumber ?? 0),
-      length: Number(part.Size ?? 0),
+    const command = new ListPartsCommand({
+      ...this.#at(key),
+      UploadId: uploadId,
+      ...(marker !== undefined && { PartNumberMarker: marker }),
+    });
+    const page = await this.#send(() => orNull(this.#client.send(command, withinCall())));
+    if (page === null) return null;
+    const parts = (page.Parts ?? []).map((part) => ({
+      number: part.PartNumber ?? 0,
+      length: part.Size ?? 0,
       sha256: part.ChecksumSHA256 ?? "",
       etag: part.ETag ?? "",
-      modified: dateOf(part.LastModified), // an upload is never taken for idle by a guess
+      modified: part.LastModified ?? new Date(), // an upload is never taken for idle by a guess
     }));
-    return { parts, next: IsTruncated === "true" ? NextPartNumberMarker : undefined };
+    return { parts, next: page.IsTruncated ? page.NextPartNumberMarker : undefined };
   }
 
-  async #uploadsPage(query: Record<string, string>): Promise<{ entries: OpenUpload[]; more: boolean }> {
-    const answer = await this.ask({ method: "GET", path: "", query: { uploads: "", ...query } });
-    const { Upload = [], IsTruncated } = this.#read(answer, uploadsPage).ListMultipartUploadsResult;
-    const entries = [Upload].flat().map(({ Key, UploadId, Initiated }) => ({
-      key: Key,
-      uploadId: UploadId,
-      initiated: dateOf(Initiated),
-    }));
-    return { entries, more: IsTruncated === "true" };
-  }
-
-  #completionOf(answer: Answer): Completion {
-    const { status, code } = answer;
-    if (code === "NoSuchUpload") return "gone";
-    if (status === 412) return "exists";
-    if (status === 409) return "busy";
-    if (INVALID_PARTS.has(code)) return "invalid";
-    if (status === 200) return completed.safeParse(readXml(answer.bytes)).success ? "done" : "unknown";
-    if (status >= 500) return "unknown"; // S3 may still be at it
-    throw faultIn(answer);
-  }
-
-  #read<T extends z.ZodMiniType>(answer: Answer, schema: T): z.output<T> {
-    if (answer.status !== 200) throw faultIn(answer);
-    return this.read(answer, schema);
+  async #send<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw unavailable("store", error);
+    }
   }
 }
 
-function completionText(parts: readonly { number: number; etag: string; sha256: string }[]): string {
-  const nodes = parts.map(
-    ({ number, etag, sha256 }) =>
-      new XmlNode("Part", [
-        XmlNode.of("ETag", etag),
-        XmlNode.of("PartNumber", String(number)),
-        XmlNode.of("ChecksumSHA256", sha256),
-      ]),
-  );
-  return new XmlNode("CompleteMultipartUpload", nodes).addAttribute("xmlns", XMLNS).toString();
+function withinCall(): { abortSignal: AbortSignal } {
+  return { abortSignal: AbortSignal.timeout(CALL_TIMEOUT_MS) };
 }
 
-function dateOf(text: string | undefined): Date {
-  return text === undefined ? new Date() : new Date(text);
+/** A missing upload as null. A missing bucket is an operator's fault, not a missing upload. */
+async function orNull<T>(answer: Promise<T>): Promise<T | null> {
+  try {
+    return await answer;
+  } catch (error) {
+    const { name, status } = faultOf(error);
+    if (status === 404 && name !== "NoSuchBucket") return null;
+    throw error;
+  }
+}
+
+function completionOf(error: unknown): Completion {
+  const { name, status } = faultOf(error);
+  if (name === "NoSuchUpload") return "gone";
+  if (status === 412) return "exists";
+  if (status === 409) return "busy";
+  if (INVALID_PARTS.has(name)) return "invalid";
+  // No answer, or a 5xx that the SDK's retries did not cure: S3 may still be at it.
+  if (status === 0 || status >= 500 || status === 200) return "unknown";
+  throw unavailable("store", error);
 }

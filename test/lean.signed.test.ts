@@ -240,7 +240,10 @@ describe("an upload", () => {
     for (let i = 0; i < 3; i++)
       listed.push((await bucket.listParts("p/x", "u"))!.map(({ number, length }) => number * length));
     expect(listed).toEqual([[], [5], [5, 10, 15]]);
-    expect(server.asked.at(-1)!.url).toBe("/bucket/p/x?uploadId=u&part-number-marker=2");
+    const { pathname, searchParams } = new URL(server.asked.at(-1)!.url, "http://store");
+    expect([pathname, searchParams.get("uploadId"), searchParams.get("part-number-marker")]).toEqual([
+      ...["/bucket/p/x", "u", "2"],
+    ]);
   });
 
   it("is completed with every part's checksum, if nothing is there", async () => {
@@ -257,7 +260,8 @@ describe("an upload", () => {
     closers.push(() => server.close());
     const bucket = store(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
     expect(await bucket.complete("p/x", "u", [{ number: 1, etag: '"e"', sha256: "s=" }])).toBe("done");
-    expect(bodies[0]).toContain("<PartNumber>1</PartNumber><ChecksumSHA256>s=</ChecksumSHA256>");
+    for (const element of ["<PartNumber>1</PartNumber>", "<ChecksumSHA256>s=</ChecksumSHA256>"])
+      expect(bodies[0]).toContain(element);
     expect(JSON.parse(bodies[1]!)).toMatchObject({ "if-none-match": "*", "x-amz-checksum-type": "COMPOSITE" });
   });
 
