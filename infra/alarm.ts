@@ -13,9 +13,10 @@ export interface Rule {
   /** One of them. */
   readonly above?: number;
   readonly below?: number;
-  /** The period over which is measured, and how many of them in a row must be beyond. */
+  /** The period over which is measured, and how many of them must be beyond: in a row, or of the last `within`. */
   readonly minutes: number;
   readonly times?: number;
+  readonly within?: number;
   /** What it means when nothing was measured. By default nothing: who is not asked does not fail. */
   readonly silence?: "breaching" | "missing";
 }
@@ -31,13 +32,14 @@ export class Alarms {
   }
 
   raise(name: string, rule: Rule, measured: Measured): void {
-    const { says, above, below, minutes, times = 1, silence = "notBreaching" } = rule;
+    const { says, above, below, minutes, times = 1, within = times, silence = "notBreaching" } = rule;
     new aws.cloudwatch.MetricAlarm(`Alarm${name}`, {
       name: `${$app.name}-${this.#stage.name}-${name}`,
       alarmDescription: `${says} docs/operate.md says what to do.`,
       threshold: (above ?? below)!,
       comparisonOperator: above === undefined ? "LessThanThreshold" : "GreaterThanThreshold",
-      evaluationPeriods: times,
+      evaluationPeriods: within,
+      datapointsToAlarm: times,
       treatMissingData: silence,
       alarmActions: [this.#topic.arn],
       okActions: [this.#topic.arn],

@@ -76,9 +76,10 @@ function watchApi({ stage, api }: Watched, alarms: Alarms): void {
 
 function watchFunctions({ stage, functions }: Watched, alarms: Alarms): void {
   const lambdas = Object.values(functions).map(({ lambda }) => lambda);
+  // Twice in two hours: the sweeper has one chance an hour, and what it doesn't sweep is paid for.
   alarms.raise(
     "FunctionErrors",
-    { says: "Functions crash or run out of time.", above: 0, minutes: 5, times: 2 },
+    { says: "Functions crash or run out of time.", above: 0, minutes: 5, times: 2, within: 24 },
     summed("Errors", 5, lambdas),
   );
   alarms.raise(

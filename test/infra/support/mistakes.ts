@@ -259,6 +259,7 @@ export const mutations: readonly Mutation[] = [
     "= Object.values(functions).map",
     "= Object.values(functions).slice(0, 4).map",
   ),
+  inAlarms("the alarm FunctionErrors", "an hourly failure is never twice in a row", ", within: 24", ""),
   inAlarms("what the API turns away", "another field", "{ $.alarm = * }", "{ $.alarms = * }"),
   inAlarms(
     "these alarms there are",

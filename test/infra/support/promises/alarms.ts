@@ -13,8 +13,10 @@ function alarm(graph: Graph, name: string): string {
   const of = Object.values(dimensions as JsonObject).map((value) => String(value).replace(/-[0-9a-f]{8}$/, ""));
   const measured = metricQueries ? queries(metricQueries as unknown as Query[]) : `${namespace}/${metricName}`;
   const sign = inputs.comparisonOperator === "GreaterThanThreshold" ? ">" : "<";
+  const [enough, looked] = [inputs.datapointsToAlarm, inputs.evaluationPeriods];
+  const times = enough === looked ? enough : `${enough} of ${looked}`;
   const seconds = metricQueries ? "" : ` in ${period} s`;
-  const beyond = `${statistic ?? "Sum"} ${sign} ${inputs.threshold}${seconds}, ${inputs.evaluationPeriods} times`;
+  const beyond = `${statistic ?? "Sum"} ${sign} ${inputs.threshold}${seconds}, ${times} times`;
   return `${[measured, ...of].join(" ")} ${beyond}; silence: ${inputs.treatMissingData}`;
 }
 
@@ -41,7 +43,7 @@ const ALARMS: Readonly<Record<string, string>> = {
   RelayerBalance: "Waybill/RelayerBalance publisher Minimum < 0.05 in 300 s, 1 times; silence: missing",
   Api5xx: "AWS/ApiGateway/5xx API Sum > 5 in 300 s, 2 times; silence: notBreaching",
   ApiThrottles: "Waybill/ApiThrottles Sum > 20 in 300 s, 3 times; silence: notBreaching",
-  FunctionErrors: "SUM(METRICS()) of AWS/Lambda/Errors in 300 s Sum > 0, 2 times; silence: notBreaching",
+  FunctionErrors: "SUM(METRICS()) of AWS/Lambda/Errors in 300 s Sum > 0, 2 of 24 times; silence: notBreaching",
   FunctionThrottles: "SUM(METRICS()) of AWS/Lambda/Throttles in 300 s Sum > 0, 2 times; silence: notBreaching",
   Conditions: "Waybill/Conditions Sum > 0 in 300 s, 1 times; silence: notBreaching",
 };
