@@ -1,3 +1,4 @@
+import { isRefusal } from "../lib/chain/rpc.ts";
 import { statusOf, WaybillError } from "../lib/protocol/errors.ts";
 
 /** The facts of an error that go to the caller. Others stay here: an error may carry what only operators should see. */
@@ -7,6 +8,9 @@ const RETRY_AFTER: Record<string, string> = { RATE_LIMITED: "60", UNAVAILABLE: "
 
 /** What a caller is told of an error. One that isn't ours says nothing about itself. */
 export function shownOf(error: unknown): WaybillError {
+  // A node's own words are for the operator, whose account or plan they may name.
+  if (isRefusal(error))
+    return new WaybillError("UNAVAILABLE", "The API can't read its chain at the moment. Try again.");
   if (error instanceof WaybillError && statusOf(error.code) !== 500) return error;
   return new WaybillError("INTERNAL", "Internal error. It is not your fault; try again, or ask the operator.");
 }

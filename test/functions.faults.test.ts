@@ -244,6 +244,20 @@ describe("the chain", () => {
     }
   });
 
+  it("that refuses us is not quoted to callers, only in the log: its words may name the operator's account", async () => {
+    const rpc = await startRpcProxy(api.world.rpc);
+    rpc.refuse = () => "project 8c1f03d27a5e44b1 has used up the plan FREE";
+    const config = { ...api.deps.config, rpc: rpc.url };
+    const chain = new ChainReader(config);
+    const app = createApi({ ...api.deps, config, chain });
+    const answer = await answerOf(await app.fetch(await sender.sign("GET", `/v1/tasks/${task.id}`)));
+    expect(answer).toMatchObject({ status: 503, json: { code: "UNAVAILABLE" } });
+    expect(JSON.stringify(answer.json)).not.toMatch(/project|FREE/);
+    expect(api.lines.join("\n")).toContain("has used up the plan FREE");
+    chain.close();
+    await rpc.stop();
+  });
+
   it("whose blocks are numbered otherwise than its contracts see lets nobody in", async () => {
     const rpc = await startRpcProxy(api.world.rpc);
     rpc.answer = ({ method, params }, result) =>
