@@ -4,8 +4,8 @@ import { configDefaults, defineConfig, type ViteUserConfig } from "vitest/config
 export const shared: NonNullable<ViteUserConfig["test"]> = {
   testTimeout: 60_000,
   hookTimeout: 60_000,
-  // Two cores: more workers than that only make anvil and the store miss their turns.
-  maxWorkers: 2,
+  // For two cores: most tests wait for blocks more than they compute; with more, anvil and the store miss their turns.
+  maxWorkers: 3,
   // Every log line of the run is kept and looked through for secrets: one that is found fails the run.
   globalSetup: ["test/support/log-setup.ts"],
   setupFiles: ["test/support/secrets.ts"],
