@@ -17,6 +17,8 @@ const RULES: readonly (readonly [RegExp, string])[] = [
   [/\b(bearer|basic)\s+[\w.+/=~-]{8,}/gi, `$1 ${GONE}`],
   [/\b(password|passphrase|secret|token|api[-_ ]?key|private[-_ ]?key)["']?\s*[:=]\s*\S+/gi, `$1 ${GONE}`],
   [/\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b/g, GONE],
+  // Keys and tokens in base64 may be cut into short pieces by slashes; their padding gives them away.
+  [/(?<![\w+/-])[\w+/-]{22,}={1,2}(?![\w=])/g, GONE],
   // Accounts may stay. What else is so long is a key, a signature or a token, or an id.
   [/(?<![\w+=-])(?!0x[0-9a-f]{40}(?![\w+=-]))[\w+=-]{40,}/gi, GONE],
 ];

@@ -33,6 +33,7 @@ describe("the redactor", () => {
     ["a password", "with password: hunter2, twice", "with password … twice"],
     ["a private key", `wallet ${key}.`, "wallet …."],
     ["a private key without 0x", `wallet ${key.slice(2)}`, "wallet …"],
+    ["a key in base64, with slashes", "key TAiDppECk31iMUcb/btiBP5R/pcIJ5KuRo0Bo/NiMYw= here", "key … here"],
     ["AWS keys", "AKIAIOSFODNN7EXAMPLE wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEYabcdef", "… …"],
   ])("takes %s out of a text", (_what, text, shown) => {
     expect(redact(text)).toBe(shown);
