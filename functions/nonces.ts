@@ -30,10 +30,15 @@ export function noncesOf({ config, store }: { config: Pick<Config, "nonces" | "c
 
 const minuteOf = (created: number) => Math.floor(created / 60);
 
+/** So many minutes of accounts are remembered, the newest. */
+const MAX_FULL = 1_000;
+
 /** Nonces as small objects: one If-None-Match write claims, one LIST of the minute counts. */
 class StoredNonces implements Nonces {
   readonly #store: Objects;
   readonly #caps: Rates;
+  /** An account's minute that is full stays so: who goes on all the same must not cost a write and a LIST each time. */
+  readonly #full = new Set<string>();
 
   constructor(store: Objects, caps: Rates) {
     this.#store = store;
@@ -42,11 +47,18 @@ class StoredNonces implements Nonces {
 
   async claim(account: Address, created: number, nonce: string, statements: number): Promise<void> {
     const prefix = nonceMinute(account, minuteOf(created));
+    if (this.#full.has(prefix)) throw tooManyRequests(this.#caps, created);
     await this.#write(prefix + nameOf(nonce, statements));
     // Counted after it is written: of many at once, none is left out of every count.
     const used = await this.#store.list(prefix, { limit: this.#caps.requests + 1 });
     const names = used.map((entry) => entry.key);
+    if (names.length > this.#caps.requests) this.#note(prefix);
     checkRate(names, statements, this.#caps, created);
+  }
+
+  #note(prefix: string): void {
+    this.#full.add(prefix);
+    if (this.#full.size > MAX_FULL) this.#full.delete(this.#full.values().next().value!);
   }
 
   async #write(key: string): Promise<void> {
@@ -93,8 +105,12 @@ function replayed(): WaybillError {
 /** `used`: all of the minute, the request in question too. */
 function checkRate(used: readonly string[], statements: number, caps: Rates, created: number): void {
   const posted = used.reduce((sum, name) => sum + Number(/\.(\d+)$/.exec(name)?.[1] ?? 0), 0);
-  if (used.length > caps.requests) throw tooMany("requests", caps, "requests that write or issue URLs", created);
+  if (used.length > caps.requests) throw tooManyRequests(caps, created);
   if (statements > 0 && posted > caps.statements) throw tooMany("statements", caps, "statements", created);
+}
+
+function tooManyRequests(caps: Rates, created: number): WaybillError {
+  return tooMany("requests", caps, "requests that write or issue URLs", created);
 }
 
 function tooMany(name: keyof Rates, caps: Rates, what: string, created: number): WaybillError {

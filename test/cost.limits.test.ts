@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DEFAULT_CAPS } from "../functions/config.ts";
+import { noncesOf } from "../functions/nonces.ts";
 import { type Hex, wordHex } from "../lib/protocol/hex.ts";
 import { problem } from "../lib/protocol/wire.ts";
 import { type Answer, ApiWorld, type Caller } from "./support/api.ts";
@@ -140,6 +141,23 @@ describe("a cap names itself, its value and its unit", () => {
     expect(answer.headers.get("content-type")).toBe("application/problem+json");
     expect(answer.headers.get("retry-after")).toBe(retryAfter);
     expect(problem.parse(answer.json).limit).toEqual(limit);
+  });
+
+  it("and whoever goes on over the cap of requests costs the store nothing more", async () => {
+    const nonces = noncesOf({ config: { nonces: "store", caps: { ...caps, requests: 2 } }, store: api.deps.store });
+    const { account } = fresh();
+    const claim = (created: number) => nonces.claim(account, created, randomBytes(16).toString("base64url"), 0);
+    const minute = 60 * 1_000_000;
+    for (const second of [1, 2]) await claim(minute + second);
+    await expect(claim(minute + 3)).rejects.toMatchObject({ code: "RATE_LIMITED" });
+    const before = api.seen.length;
+    await expect(claim(minute + 4)).rejects.toMatchObject({
+      code: "RATE_LIMITED",
+      details: { limit: { name: "requests", value: 2 }, wait: 56 },
+    });
+    expect(api.seen.length).toBe(before);
+    await claim(minute + 60);
+    expect(api.seen.length).toBeGreaterThan(before);
   });
 
   it("and what is no cap names none", async () => {
