@@ -111,7 +111,10 @@ export const finishRequest = z.strictObject({
 
 // ---- answers
 
-/** Where the chain stands for everybody: the newest block with `confirmations` on top. Time in seconds. */
+/**
+ * Where the chain stands for everybody: the newest block with `confirmations` on top; to begin and finish simply the newest
+ * one. Time in seconds.
+ */
 export const head = z.object({ block: count, timestamp: count });
 export type Head = z.infer<typeof head>;
 
