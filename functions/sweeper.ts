@@ -18,7 +18,7 @@ export interface SweeperDeps {
   readonly chain: Pick<ChainView, "head" | "notice">;
   /** Milliseconds that a payload outlives its last deadline. */
   readonly retention: number;
-  /** Milliseconds since 1970; by default the store's own clock, which dates what it lists. */
+  /** Milliseconds since 1970; by default the store's own clock, which dates what it lists, or ours if that one is ahead. */
   readonly clock?: () => number;
   /** Takes the log's lines; without it nothing is said. */
   readonly log?: Sink;
@@ -59,7 +59,13 @@ export class Sweeper {
 
   /** One run, over all there is or as far as time goes. What doesn't answer is told in the report, and done by a later run. */
   async sweep({ remaining = () => Number.POSITIVE_INFINITY, signal }: SweepOptions = {}): Promise<SweepReport> {
-    const { store, chain, retention, clock = () => store.now(), metrics = uncounted } = this.#deps;
+    const {
+      store,
+      chain,
+      retention,
+      clock = () => Math.min(store.now(), Date.now()),
+      metrics = uncounted,
+    } = this.#deps;
     const tally = new Tally();
     const reserve = Math.min(RESERVE_MS, remaining() / 2); // a function with little time gets on, too
     const isOver = (): boolean =>

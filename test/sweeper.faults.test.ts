@@ -335,7 +335,34 @@ describe("a store that", () => {
 });
 
 describe("the clock", () => {
-  it("is the store's: a machine whose own is wrong sweeps neither too early nor never", async () => {
+  it("is not believed alone when it is ahead of ours: one answer with a wrong date gives nothing up", async () => {
+    const key = payloadKey(refOf());
+    const initiated = new Date(Date.now() - 60_000).toISOString();
+    const upload = `<Upload><Key>${key}</Key><UploadId>u</UploadId><Initiated>${initiated}</Initiated></Upload>`;
+    const asked: string[] = [];
+    const front = createServer(({ method, url = "" }, response) => {
+      asked.push(`${method}`);
+      const listed = url.includes("uploads")
+        ? `<ListMultipartUploadsResult>${upload}</ListMultipartUploadsResult>`
+        : "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+      const missing = url.includes("transfer/");
+      const date = new Date(Date.now() + 400 * DAY_MS).toUTCString();
+      response.writeHead(missing ? 404 : 200, { date, "content-type": "application/xml" });
+      response.end(missing ? error("NoSuchKey") : listed);
+    });
+    front.listen(0, "127.0.0.1");
+    await once(front, "listening");
+    const { chain, config } = api.deps;
+    const store = new Store({ ...config, s3Endpoint: `http://127.0.0.1:${(front.address() as AddressInfo).port}` });
+    const report = await new Sweeper({ store, chain, retention: config.retention }).sweep();
+    expect(report).toMatchObject({ aborted: 0, left: { young: 1 } });
+    expect(asked).not.toContain("DELETE");
+    store.close();
+    front.close();
+    front.closeAllConnections();
+  });
+
+  it("is the store's where that one is behind: a machine whose own is ahead sweeps nothing too early", async () => {
     const away = -3 * DAY_MS;
     const front = createServer((_request, response) => {
       response.writeHead(200, { date: new Date(Date.now() + away).toUTCString(), "content-type": "application/xml" });
