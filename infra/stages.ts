@@ -65,6 +65,9 @@ const ADDED: Env = {
 /** Lambda takes 4 KiB of environment, and the deployment's own variables and the RPC URLs take their part. Owners take the most. */
 const MAX_PASSED_ON = 3 * 1024;
 
+/** The bucket itself ends a payload after 120 days; 30 may go by while it is uploaded, and its last deadline is 60 days later. */
+const MAX_RETENTION_MS = 29 * 24 * 3_600_000;
+
 /** CloudWatch keeps logs for these numbers of days and for no others. */
 const LOG_DAYS = [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731];
 
@@ -113,7 +116,8 @@ export function readStage(name: string, given: Env): Stage {
   const environment = passedOn(env);
   const parsed = settings.safeParse(env);
   const tooLong = JSON.stringify(environment).length > MAX_PASSED_ON ? ["WAYBILL_OWNERS"] : [];
-  const wrong = [...wrongOf(environment), ...tooLong, ...(parsed.success ? [] : namesOf(parsed.error))];
+  const tooLate = Number(environment.WAYBILL_RETENTION) > MAX_RETENTION_MS ? ["WAYBILL_RETENTION"] : [];
+  const wrong = [...wrongOf(environment), ...tooLong, ...tooLate, ...(parsed.success ? [] : namesOf(parsed.error))];
   if (!parsed.success || wrong.length > 0)
     throw new WaybillError(
       "USAGE",

@@ -41,6 +41,7 @@ describe("what an operator must set", () => {
     ["WAYBILL_ALARM_EMAIL", "nobody"],
     ["WAYBILL_API_RATE", "0"],
     ["WAYBILL_LOG_DAYS", "31"],
+    ["WAYBILL_RETENTION", String(30 * 24 * 3_600_000)],
     ["WAYBILL_RELAYER_GENERATION", "1.5"],
   ])("%s as %j is refused by its name", (name, value) => {
     const env = { ...settings, [name]: value };
