@@ -1,5 +1,6 @@
 import * as z from "zod/mini";
 import type { FeePolicy } from "../lib/chain/fees.ts";
+import { Moment } from "../lib/chain/moment.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import type { Address } from "../lib/protocol/hex.ts";
 import { Claims } from "./claims.ts";
@@ -41,6 +42,8 @@ export interface PublisherDeps {
 const MAX_WAIT_MS = 15 * 60_000;
 /** A node whose newest block hasn't changed for so many block times, while we wait for something, may stand still. */
 const STILL_BLOCKS = 5;
+/** An idle publisher believes so long that its account and its nodes are as they were. */
+const REST_MS = 3_600_000;
 
 /**
  * Brings the outbox onto the chain. Its only memory is the bucket and the chain, so it may die anywhere, and another
@@ -53,7 +56,7 @@ export class Publisher {
   #at = 0;
   #tip = { block: -1, since: 0 };
   /** How the last turn ended, if nothing was left to do and nothing of ours was on its way. */
-  #idle: Standing | null = null;
+  #idle: { readonly standing: Standing; readonly since: Moment } | null = null;
 
   /** @throws WaybillError USAGE if an RPC URL is no http(s) URL, or there is none. */
   constructor(deps: PublisherDeps) {
@@ -82,7 +85,8 @@ export class Publisher {
    */
   async step(signal?: AbortSignal): Promise<Progress> {
     try {
-      if (this.#idle && (await this.#desk.outbox.isEmpty())) return this.#rest(this.#idle);
+      const idle = this.#idle?.since.isWithin(REST_MS) ? this.#idle.standing : null;
+      if (idle && (await this.#desk.outbox.isEmpty())) return this.#rest(idle);
       this.#idle = null;
       return await this.#turn(signal);
     } catch (error) {
@@ -102,7 +106,7 @@ export class Publisher {
     const progress = await turn.run(signal);
     const { standing } = turn;
     this.#desk.teller.turned(standing);
-    if (progress.pending === 0 && !turn.unmined) this.#idle = standing;
+    if (progress.pending === 0 && !turn.unmined) this.#idle = { standing, since: new Moment() };
     if (progress.pending > 0 && this.#standsStill(standing.tip)) this.#at += 1;
     return progress;
   }

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { Task, World } from "./support/contract.ts";
 import { Desk } from "./support/publishing.ts";
 import { type RpcProxy, startRpcProxy } from "./support/rpcproxy.ts";
@@ -34,6 +34,20 @@ it("asks no RPC node while its outbox is empty and nothing is on its way, and go
   expect(proxy.calls).toEqual([]);
   expect(requests).toEqual(Array(5).fill("GET"));
   expect(turns()).toBe(before + 5);
+});
+
+it("looks at its account again after an hour: what was sent to it, or taken from it, shows in its balance", async () => {
+  const publisher = desk.publisher({ rpc: proxy.url });
+  for (let i = 0; i < 2; i++) await publisher.step();
+  proxy.calls.length = 0;
+  const wall = Date.now;
+  const later = vi.spyOn(Date, "now").mockImplementation(() => wall() + 3_600_000);
+  expect(await publisher.step()).toMatchObject({ pending: 0 });
+  expect(proxy.calls).toContain("eth_getBalance");
+  proxy.calls.length = 0;
+  await publisher.step();
+  expect(proxy.calls).toEqual([]);
+  later.mockRestore();
 });
 
 it("begins at once when there is something to do, and rests again only when that is done", async () => {
