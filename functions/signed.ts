@@ -11,6 +11,8 @@ export const CALL_TIMEOUT_MS = 8_000;
 const MAX_TRIES = 4;
 /** What hangs for so long may be quicker over another connection. */
 const TRY_TIMEOUT_MS = 3_000;
+/** Far above a manifest of 10,000 parts and a page of a listing, the largest that we ask for; and a function has little memory. */
+const MAX_BODY: number = 16 * 1024 * 1024;
 /** As many as the SDK's own client has. */
 const MAX_SOCKETS = 50;
 /** S3 closes idle connections after about 5 s: one that is about to die should not be used. */
@@ -179,7 +181,12 @@ function exchange({ body, ...request }: Request, agent: http.Agent, timeout: num
     sent.on("error", fail);
     sent.once("response", (response) => {
       const chunks: Uint8Array[] = [];
-      response.on("data", (chunk: Uint8Array) => void chunks.push(chunk));
+      let size = 0;
+      response.on("data", (chunk: Uint8Array) => {
+        size += chunk.length;
+        if (size > MAX_BODY) sent.destroy(new Error("that can't be an answer to us"));
+        else chunks.push(chunk);
+      });
       response.on("error", fail); // cut off, too
       response.once("end", () => {
         clearTimeout(timer);

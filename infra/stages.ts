@@ -98,7 +98,7 @@ const settings = z.object({
   WAYBILL_MONTHLY_BUDGET: z._default(positive, 50),
   WAYBILL_MIN_BALANCE: z._default(positive, 0.05),
   // A stranger's request costs a signature check and, if it is signed, one question to the chain's node: at this rate a
-  // flood costs some 15 dollars a day and stays below what a paid node takes. A hundred members poll well below it.
+  // flood costs some 40 dollars a day and stays below what a paid node takes. A hundred members poll well below it.
   WAYBILL_API_RATE: z._default(count, 100),
   WAYBILL_API_BURST: z._default(count, 200),
   WAYBILL_PUBLISHER_CONCURRENCY: z.optional(count),

@@ -62,6 +62,23 @@ async function failure(call: Promise<unknown>): Promise<WaybillError> {
 }
 
 describe("a request", () => {
+  it("whose answer is larger than any that we ask for is cut off: it would take all memory", async () => {
+    const sent: number[] = [];
+    const server = await answering((response) => {
+      const chunk = Buffer.alloc(2 ** 20);
+      let count = 0;
+      const more = (): void => {
+        sent.push(count);
+        while (!response.destroyed && count++ < 512)
+          if (!response.write(chunk)) return void response.once("drain", more);
+        response.end();
+      };
+      more();
+    });
+    expect((await failure(bucketAt(server.origin).getBytes("k"))).code).toBe("UNAVAILABLE");
+    expect(Math.max(...sent)).toBeLessThan(256);
+  });
+
   it.each([
     [503, "SlowDown"],
     [503, "ServiceUnavailable"],
