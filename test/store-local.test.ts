@@ -18,12 +18,12 @@ import {
 import { SignatureV4 } from "@smithy/signature-v4";
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
+import { Sha256 } from "../functions/sha256.ts";
 import { compositeChecksum } from "../local/store/checksum.ts";
 import { decodeChunked } from "../local/store/chunked.ts";
 import { SortedKeys } from "../local/store/keys.ts";
 import { Locks } from "../local/store/locks.ts";
 import { parseRange, slicesOf } from "../local/store/ranges.ts";
-import { Sha256 } from "../functions/sha256.ts";
 import { type RequestLog, type Store, type StoreOptions, startStore } from "../local/store/store.ts";
 import { readXml, writeXml } from "../local/store/xml.ts";
 import { bytes, refusal, S3Probe, sha256, verdict } from "./support/s3.ts";
