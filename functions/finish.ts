@@ -1,8 +1,8 @@
 import type * as z from "zod/mini";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import { fromBase64, type Hex } from "../lib/protocol/hex.ts";
-import { decodeManifest, type Manifest, manifestDigest } from "../lib/protocol/manifest.ts";
-import { noticeId, transferId } from "../lib/protocol/statements.ts";
+import { decodeManifest, type Manifest, manifestDigest, transferId } from "../lib/protocol/manifest.ts";
+import { noticeId } from "../lib/protocol/statements.ts";
 import type { finishAnswer, finishRequest } from "../lib/protocol/wire.ts";
 import { checkSize } from "./begin.ts";
 import { completeUpload } from "./complete.ts";

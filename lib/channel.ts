@@ -6,7 +6,7 @@ import { accountOf, accountsOf, checkCount, checkNames, checkNotice, checkTag, t
 import { WaybillError } from "./protocol/errors.ts";
 import type { Address, Hex } from "./protocol/hex.ts";
 import type { Manifest } from "./protocol/manifest.ts";
-import { transferId } from "./protocol/statements.ts";
+import { transferId } from "./protocol/manifest.ts";
 import { receive } from "./receive.ts";
 import { type Failure, type NoticeEvent, type ReceiptEvent, type SendResult, send } from "./send.ts";
 import type { Session } from "./session.ts";

@@ -10,7 +10,7 @@ import { Store } from "../functions/store.ts";
 import { ChainReader } from "../lib/chain/reader.ts";
 import { wordHex } from "../lib/protocol/hex.ts";
 import { contentDigest } from "../lib/protocol/httpsig.ts";
-import { transferId } from "../lib/protocol/statements.ts";
+import { transferId } from "../lib/protocol/manifest.ts";
 import { type Answer, ApiWorld, answerOf, type Bend, type Caller, type Drive } from "./support/api.ts";
 import { newKey, type Task } from "./support/contract.ts";
 

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { expect, it } from "vitest";
-import { transferId } from "../lib/protocol/statements.ts";
+import { transferId } from "../lib/protocol/manifest.ts";
 import { type Cast, coded, rejection, Scene, watching } from "./support/members.ts";
 
 /** Says once, instead of the server, that the store has not these parts as they should be. */

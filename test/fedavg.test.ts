@@ -21,7 +21,7 @@ import { trainHere } from "../cli/demo/fedavg/reference.ts";
 import { train } from "../cli/demo/fedavg/training.ts";
 import type { OnChain } from "../cli/demo/ledger.ts";
 import type { Address, Hex, TaskNews } from "../lib/index.ts";
-import { transferId } from "../lib/protocol/statements.ts";
+import { transferId } from "../lib/protocol/manifest.ts";
 
 const WORLD = { seed: 1, width: 12, classes: 3, styles: 2, favourites: 3, length: 6, share: 0.9 };
 const SHAPE = [WORLD.width, 7, 6, WORLD.classes];

@@ -10,7 +10,7 @@ import { Outbox } from "../functions/outbox.ts";
 import { Records } from "../functions/records.ts";
 import { Store } from "../functions/store.ts";
 import { ChainReader } from "../lib/chain/reader.ts";
-import { transferId } from "../lib/protocol/statements.ts";
+import { transferId } from "../lib/protocol/manifest.ts";
 import { eventsAnswer } from "../lib/protocol/wire.ts";
 import { ApiWorld, answerOf, type Caller, expectStatus, payloadOf } from "./support/api.ts";
 import type { Task } from "./support/contract.ts";

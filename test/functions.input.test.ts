@@ -8,7 +8,7 @@ import { openapi } from "../functions/openapi.ts";
 import { routes } from "../functions/routes.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import { MAX_BODY, MAX_FINISH_BODY } from "../lib/protocol/limits.ts";
-import { transferId } from "../lib/protocol/statements.ts";
+import { transferId } from "../lib/protocol/manifest.ts";
 import { type Server, startServer } from "../local/server.ts";
 import { ApiWorld, answerOf, type Caller, ORIGIN } from "./support/api.ts";
 import type { Task } from "./support/contract.ts";

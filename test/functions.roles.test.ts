@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { routes } from "../functions/routes.ts";
 import type { ErrorCode } from "../lib/protocol/errors.ts";
 import { wordHex } from "../lib/protocol/hex.ts";
-import { EVERYONE, type Notice, noticeId, transferId } from "../lib/protocol/statements.ts";
+import { transferId } from "../lib/protocol/manifest.ts";
+import { EVERYONE, type Notice, noticeId } from "../lib/protocol/statements.ts";
 import { type Answer, ApiWorld, Caller, expectStatus, type Published, type Recipient } from "./support/api.ts";
 import { newKey, random32, Task } from "./support/contract.ts";
 

@@ -3,14 +3,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { manifestKey, payloadKey, recordKey } from "../functions/keys.ts";
 import { Records, type TransferRecord } from "../functions/records.ts";
 import { DEFAULT_PART_SIZE, GiB, LARGE_PART_SIZE, MiB } from "../lib/protocol/limits.ts";
-import {
-  type Notice,
-  noticeId,
-  type Signed,
-  signStatement,
-  statementId,
-  transferId,
-} from "../lib/protocol/statements.ts";
+import { transferId } from "../lib/protocol/manifest.ts";
+import { type Notice, noticeId, type Signed, signStatement, statementId } from "../lib/protocol/statements.ts";
 import { beginAnswer, finishAnswer, partsAnswer, storedPartsAnswer } from "../lib/protocol/wire.ts";
 import {
   ApiWorld,

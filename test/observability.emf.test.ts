@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { Wallet } from "ethers";
 import { afterAll, beforeAll, beforeEach, expect, it, vi } from "vitest";
 import { METRICS, type MetricName } from "../functions/metric-names.ts";
-import { transferId } from "../lib/protocol/statements.ts";
+import { transferId } from "../lib/protocol/manifest.ts";
 import { ApiWorld, type Caller, expectStatus, payloadOf } from "./support/api.ts";
 import { addressOf, type Task } from "./support/contract.ts";
 import { throughLambda } from "./support/drives.ts";

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { LogDescription } from "ethers";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { transferId } from "../lib/protocol/statements.ts";
+import { transferId } from "../lib/protocol/manifest.ts";
 import { type Compiled, compileSources } from "./support/compiled.ts";
 import { waybill } from "./support/contract.ts";
 import { type Cast, eventually, noticed, parcel, Scene } from "./support/members.ts";

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vitest";
 import { payloadKey } from "../functions/keys.ts";
 import { Records } from "../functions/records.ts";
-import { transferId } from "../lib/protocol/statements.ts";
+import { transferId } from "../lib/protocol/manifest.ts";
 import { ApiWorld, type Caller } from "./support/api.ts";
 import type { Task } from "./support/contract.ts";
 

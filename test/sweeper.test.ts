@@ -5,7 +5,8 @@ import { manifestKey, noticeKey, payloadKey, readPayloadKey, recordKey, type Tra
 import { Registry } from "../functions/metrics.ts";
 import { Records, type TransferRecord } from "../functions/records.ts";
 import { Sweeper, type SweeperDeps, type SweepReport } from "../functions/sweeper.ts";
-import { noticeId, transferId } from "../lib/protocol/statements.ts";
+import { transferId } from "../lib/protocol/manifest.ts";
+import { noticeId } from "../lib/protocol/statements.ts";
 import { ApiWorld, type Caller, decoded, expectStatus, payloadOf } from "./support/api.ts";
 import { DAY, type Task } from "./support/contract.ts";
 

@@ -6,16 +6,8 @@ import { hexlify, JsonRpcProvider, Wallet } from "ethers";
 import { Api } from "../../lib/api.ts";
 import type { Deployment } from "../../lib/protocol/deployment.ts";
 import type { Address, Hex } from "../../lib/protocol/hex.ts";
-import { compositeChecksum, encodeManifest, manifestDigest } from "../../lib/protocol/manifest.ts";
-import {
-  bitmapOf,
-  type Notice,
-  noticeId,
-  type Open,
-  signStatement,
-  taskId,
-  transferId,
-} from "../../lib/protocol/statements.ts";
+import { compositeChecksum, encodeManifest, manifestDigest, transferId } from "../../lib/protocol/manifest.ts";
+import { bitmapOf, type Notice, noticeId, type Open, signStatement, taskId } from "../../lib/protocol/statements.ts";
 import { startAnvil } from "../../local/anvil.ts";
 import { deployContract } from "../../local/contract.ts";
 import { startStore } from "../../local/store/store.ts";

@@ -9,8 +9,6 @@ import { type Address, type Hex, toHex } from "./hex.ts";
 import { PAGE_SIZE } from "./limits.ts";
 import { type Outcome, outcomes } from "./reasons.ts";
 
-export { transferId } from "./manifest.ts";
-
 /** Where statements count: a signature for one chain and contract is void on every other. */
 export interface Domain {
   readonly chainId: number;

@@ -17,9 +17,15 @@ import {
   signatureBase,
   signatureInput,
 } from "../../lib/protocol/httpsig.ts";
-import { compositeChecksum, encodeManifest, type Manifest, manifestDigest } from "../../lib/protocol/manifest.ts";
+import {
+  compositeChecksum,
+  encodeManifest,
+  type Manifest,
+  manifestDigest,
+  transferId,
+} from "../../lib/protocol/manifest.ts";
 import { partsOf, planOf } from "../../lib/protocol/plan.ts";
-import { bitmapOf, type Notice, noticeId, placeOf, type Signed, transferId } from "../../lib/protocol/statements.ts";
+import { bitmapOf, type Notice, noticeId, placeOf, type Signed } from "../../lib/protocol/statements.ts";
 import { beginAnswer, finishAnswer, wireText } from "../../lib/protocol/wire.ts";
 import { type Store as LocalStore, type RequestLog, startStore } from "../../local/store/store.ts";
 import { addressOf, item, Task, World } from "./contract.ts";

@@ -1,5 +1,5 @@
 import type { Address, Hex } from "../../../lib/index.ts";
-import { transferId } from "../../../lib/protocol/statements.ts";
+import { transferId } from "../../../lib/protocol/manifest.ts";
 import type { MessageOnChain, NoticeOnChain, OnChain } from "../ledger.ts";
 import { modelTag, updateTag } from "./messages.ts";
 import { averagedIn, ROUNDS, STRAGGLER } from "./plan.ts";
