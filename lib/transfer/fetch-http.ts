@@ -23,18 +23,18 @@ export class FetchTransport implements Transport {
     // The browser counts the bytes itself and lets nobody else say how many there are.
     const { "content-length": _, ...sent } = headers;
     watch.expect((body?.length ?? 0) / SLOWEST_BYTES_PER_MS);
-    const any = AbortSignal.any([signal, watch.signal, this.#closed.signal]);
+    const ending = AbortSignal.any([signal, watch.signal, this.#closed.signal]);
     try {
       const answer = this.#fetch(url, {
         method,
         headers: sent,
-        signal: any,
+        signal: ending,
         redirect: "manual",
         credentials: "omit",
         referrerPolicy: "no-referrer",
         ...(body && { body: unshared(body) }),
       });
-      return responseOf(await orAbort(answer, any), watch, any);
+      return responseOf(await orAbort(answer, ending), watch, ending);
     } finally {
       watch.end();
     }
