@@ -1,5 +1,4 @@
 import { Command, InvalidArgumentError } from "commander";
-import { parseUnits } from "ethers";
 
 /** What a command needs of the process that runs it. */
 export interface Context {
@@ -36,7 +35,8 @@ export function positive(text: string): number {
 /** Wei, or gwei with the unit behind it. */
 export function price(text: string): bigint {
   const match = /^([0-9]{1,30})(\.[0-9]{1,9})?(gwei)?$/.exec(text);
-  if (match && (match[3] || !match[2])) return parseUnits(`${match[1]}${match[2] ?? ""}`, match[3] ? "gwei" : "wei");
+  if (match && (match[3] || !match[2]))
+    return BigInt(`${match[1]}${match[3] ? (match[2] ?? ".").slice(1).padEnd(9, "0") : ""}`);
   throw new InvalidArgumentError('It must be wei, such as 20000000000, or "20gwei".');
 }
 

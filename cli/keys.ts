@@ -1,9 +1,7 @@
-import { readFile } from "node:fs/promises";
-import { createInterface } from "node:readline/promises";
-import { Writable } from "node:stream";
 import { type Command, Option } from "commander";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import type { KeyHolder } from "../local/payer.ts";
+import { passwordOf } from "./ask.ts";
 
 /** Who has the key: WAYBILL_<NAME>_KEY and its like are its variables. */
 export type Whose = "deployer" | "relayer";
@@ -37,7 +35,7 @@ export function holderOf(command: Command, whose: Whose, env: NodeJS.ProcessEnv 
   const [keystore, kms] = [set("keystore"), set("kms")];
   if ([keystore, kms, key].filter((one) => one !== undefined && one !== "").length !== 1) throw unclear(whose);
   if (key) return { kind: "key", key };
-  if (keystore) return { kind: "keystore", file: keystore, password: () => passwordFor(keystore, set("passwordFile")) };
+  if (keystore) return { kind: "keystore", file: keystore, password: () => passwordOf(keystore, set("passwordFile")) };
   if (options.region === undefined)
     throw new WaybillError("USAGE", "A key in AWS KMS needs its region: --region or AWS_REGION.");
   return { kind: "kms", key: kms!, region: options.region };
@@ -53,37 +51,4 @@ function unclear(whose: Whose): WaybillError {
     `Say where the ${whose}'s key is, in exactly one way: --keystore FILE (or ${named}_KEYSTORE), --kms KEY (or ` +
     `${named}_KMS_KEY), or the key itself in ${named}_KEY.`;
   return new WaybillError("USAGE", message);
-}
-
-async function passwordFor(keystore: string, file: string | undefined): Promise<string> {
-  if (file !== undefined) return firstLineOf(file);
-  if (!process.stdin.isTTY)
-    throw new WaybillError("USAGE", "The keystore's password can't be asked for here. Give --password-file FILE.");
-  return ask(`Password of ${keystore}: `);
-}
-
-async function firstLineOf(file: string): Promise<string> {
-  try {
-    return (await readFile(file, "utf8")).split(/\r?\n/, 1)[0] ?? "";
-  } catch (error) {
-    const { code = "no text" } = error as NodeJS.ErrnoException;
-    throw new WaybillError("USAGE", `The password file can't be read (${code}).`);
-  }
-}
-
-/** Asks on the terminal without showing what is typed. */
-async function ask(question: string): Promise<string> {
-  const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const line = createInterface({ input: process.stdin, output: silent, terminal: true });
-  process.stderr.write(question);
-  const gaveUp = new Promise<never>((_, reject) => {
-    line.once("SIGINT", () => reject(new WaybillError("ABORTED", "Interrupted.")));
-    line.once("close", () => reject(new WaybillError("ABORTED", "No password was given.")));
-  });
-  try {
-    return await Promise.race([line.question(""), gaveUp]);
-  } finally {
-    line.close();
-    process.stderr.write("\n");
-  }
 }

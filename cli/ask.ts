@@ -1,0 +1,47 @@
+import { readFile } from "node:fs/promises";
+import { createInterface } from "node:readline/promises";
+import { Writable } from "node:stream";
+import { WaybillError } from "../lib/protocol/errors.ts";
+
+/**
+ * Asks on the terminal without showing what is typed.
+ * @throws WaybillError ABORTED, or the signal's reason.
+ */
+export async function ask(question: string, signal?: AbortSignal): Promise<string> {
+  const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const line = createInterface({ input: process.stdin, output: silent, terminal: true });
+  process.stderr.write(question);
+  const gaveUp = new Promise<never>((_, reject) => {
+    line.once("SIGINT", () => reject(new WaybillError("ABORTED", "Interrupted.")));
+    line.once("close", () => reject(new WaybillError("ABORTED", "Nothing was typed.")));
+    signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+  try {
+    return await Promise.race([line.question(""), gaveUp]);
+  } finally {
+    gaveUp.catch(() => {}); // closing ends it, too
+    line.close();
+    process.stderr.write("\n");
+  }
+}
+
+/** The first line of a password file. @throws WaybillError USAGE, without the path's content. */
+export async function passwordIn(file: string): Promise<string> {
+  try {
+    return (await readFile(file, "utf8")).split(/\r?\n/, 1)[0] ?? "";
+  } catch (error) {
+    const { code = "no text" } = error as NodeJS.ErrnoException;
+    throw new WaybillError("USAGE", `The password file can't be read (${code}).`);
+  }
+}
+
+/**
+ * The password of a keystore that is there.
+ * @throws WaybillError USAGE where nobody can be asked.
+ */
+export async function passwordOf(keystore: string, file: string | undefined, signal?: AbortSignal): Promise<string> {
+  if (file !== undefined) return passwordIn(file);
+  if (!process.stdin.isTTY)
+    throw new WaybillError("USAGE", "The keystore's password can't be asked for here. Give --password-file FILE.");
+  return ask(`Password of ${keystore}: `, signal);
+}

@@ -1,0 +1,23 @@
+// What members say of themselves (tags, reasons, message bodies) is shown to others, in terminals that obey control characters.
+
+/** Everything that isn't shown as itself: controls, invisible and direction-changing characters, breaks of lines, halves of pairs. */
+const UNSAFE = /[\\\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu;
+
+/**
+ * Text of others on one line, and safe for a terminal: what it could obey stands there as \x1b or \u{202e}, and a backslash
+ * as two.
+ * @param most Characters, after which it is cut off with "…".
+ */
+export function printable(text: string, most = 200): string {
+  const characters = [...text.slice(0, 2 * most + 2)];
+  const shown = characters.slice(0, most).join("").replaceAll(UNSAFE, escaped);
+  return characters.length > most ? `${shown}…` : shown;
+}
+
+function escaped(character: string): string {
+  if (character === "\\") return "\\\\";
+  if (character === "\n") return "\\n";
+  if (character === "\t") return "\\t";
+  const code = character.codePointAt(0)!;
+  return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
+}
