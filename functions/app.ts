@@ -18,7 +18,7 @@ import type { Metrics } from "./metrics.ts";
 import { type Nonces, noncesOf } from "./nonces.ts";
 import type { Objects } from "./objects.ts";
 import { checkOperator, type Standing, standingIn, wasKnown } from "./roles.ts";
-import { limitOf, parametersOf, type Route } from "./routes.ts";
+import { limitOf, needsNonce, parametersOf, type Route } from "./routes.ts";
 
 type Deps = Using<Objects>;
 
@@ -55,6 +55,16 @@ export type Ahead<Body, Query> = (
   call: Pick<Call<Body, Query>, "account" | "ids" | "body" | "query" | "chain" | "signal">,
 ) => unknown;
 
+/** Refuses by what costs nothing, when the signature is proved and before anybody is asked anything. */
+export type Early = (call: Pick<Call<unknown, unknown>, "account" | "ids">) => void;
+
+/** What serves a route. */
+interface Served<Body, Query, Answer> {
+  readonly handle: (call: Call<Body, Query>) => Promise<Reply<Answer>>;
+  readonly ahead: Ahead<Body, Query>;
+  readonly early: Early;
+}
+
 /** One app: routes of the table, bound to what serves them. */
 export class App {
   readonly hono: Hono;
@@ -81,9 +91,10 @@ export class App {
     route: Route<B, Q, A>,
     handle: (call: Call<z.output<B>, z.output<Q>>) => Promise<Reply<z.output<A>>>,
     ahead: Ahead<z.output<B>, z.output<Q>> = () => {},
+    early: Early = () => {},
   ): this {
     this.hono.on(route.method, route.path.replaceAll(/\{(\w+)\}/g, ":$1"), (c) =>
-      this.#access.answer(c.req.raw, route, (found) => this.#respond(c, route, handle, ahead, found)),
+      this.#access.answer(c.req.raw, route, (found) => this.#respond(c, route, { handle, ahead, early }, found)),
     );
     return this;
   }
@@ -92,22 +103,22 @@ export class App {
   async #respond<B extends z.ZodMiniType, Q extends z.ZodMiniType, A extends z.ZodMiniType>(
     c: Context,
     route: Route<B, Q, A>,
-    handle: (call: Call<z.output<B>, z.output<Q>>) => Promise<Reply<z.output<A>>>,
-    ahead: Ahead<z.output<B>, z.output<Q>>,
+    { handle, ahead, early }: Served<z.output<B>, z.output<Q>, z.output<A>>,
     found: Found,
   ): Promise<Response> {
     const { claim, request } = await this.#authenticate(c, limitOf(route));
     found.account = claim.account;
-    if (route.method !== "GET" && claim.params.nonce === undefined) throw noNonce();
+    if (needsNonce(route) && claim.params.nonce === undefined) throw noNonce();
     const ids = readIds(c, route.path);
     Object.assign(found, ids);
     const body = readWith(route.body, request.body) as z.output<B>;
     const query = readQuery(route.query, c) as z.output<Q>;
     const { account } = claim;
+    early({ account, ids });
     const asked = { account, ids, body, query, chain: new Glance(this.#deps.chain), signal: c.req.raw.signal };
     if (ids.task && wasKnown(this.#deps.chain, ids.task, account)) Promise.resolve(ahead(asked)).catch(() => undefined); // whoever needs it asks again, and hears of it
     const standing = await this.#role(route, account, ids);
-    if (route.method !== "GET") await this.#claim(claim, route.statements?.(body) ?? 0);
+    if (needsNonce(route)) await this.#claim(claim, route.statements?.(body) ?? 0);
     const call = { ...asked, standing, requestId: found.requestId };
     const { answer, status = route.status[0]!, about } = await ours(handle(call));
     const text = wireText(answer);

@@ -48,6 +48,11 @@ export function noticeKey(task: Hex, notice: Hex): string {
   return `notice/${task}/${notice}.json`;
 }
 
+/** A recipient's last word on its download; the next one takes its place. */
+export function progressKey(task: Hex, notice: Hex, recipient: Address): string {
+  return `progress/${task}/${notice}/${recipient}.json`;
+}
+
 /** The nonces that an account used in a minute. */
 export function nonceMinute(account: Address, minute: number): string {
   return `nonce/${account}/${minute}/`;

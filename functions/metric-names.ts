@@ -54,6 +54,7 @@ export const METRICS = {
   SignCalls: counter("Count", ["uploads"], "Calls that asked for part URLs and were answered with some."),
   PartUrls: counter("Count", ["uploads"], "Part URLs that were presigned."),
   Downloads: counter("Count", ["downloads"], "Download URLs that were handed out."),
+  ProgressReports: counter("Count", ["downloads"], "Reports of recipients that were taken, of how far they are."),
   Refusals: counter(
     "Count",
     ["uploads", "downloads", "tasks"],

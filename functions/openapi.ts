@@ -37,7 +37,7 @@ const SIGNATURE = {
   name: "Signature",
   description:
     'ERC-8128: an RFC 9421 HTTP message signature with label "eth" by an Ethereum account (EIP-191) over @authority, @method, ' +
-    "@path, and @query and content-digest where there are any; good for at most 60 s; with a nonce for all but GET.",
+    "@path, and @query and content-digest where there are any; good for at most 60 s; with a nonce for all but GET and PUT.",
 };
 
 const REQUEST_ID = {

@@ -12,7 +12,7 @@ export interface Route<
   Query extends z.ZodMiniType = z.ZodMiniType,
   Answer extends z.ZodMiniType = z.ZodMiniType,
 > {
-  readonly method: "GET" | "POST" | "DELETE";
+  readonly method: "GET" | "POST" | "PUT" | "DELETE";
   /** Ids in braces are 64 lower-case hex digits with 0x. */
   readonly path: string;
   readonly who: Who;
@@ -23,6 +23,8 @@ export interface Route<
   readonly answer: Answer;
   /** Every status of success. */
   readonly status: readonly number[];
+  /** A repetition of it within the signature's life does no harm, so that it takes no nonce: one is two requests to S3. */
+  readonly replayable?: true;
   /** Bytes of a body. Default 64 KiB. */
   readonly limit?: number;
   /** What a body posts, in statements of the rate cap. */
@@ -181,6 +183,18 @@ export const download = route({
   status: [200],
 });
 
+export const reportProgress = route({
+  method: "PUT",
+  path: `${task}/notices/{notice}/progress`,
+  who: "member",
+  summary: "How far the caller's download is, for the notice's sender to see: at most once in two seconds.",
+  body: wire.progressRequest,
+  answer: wire.progressAnswer,
+  status: [200],
+  limit: 1024,
+  replayable: true,
+});
+
 /** Every signed route, by its operation's name. */
 export const routes: Readonly<Record<string, Route>> = {
   openTask,
@@ -198,7 +212,13 @@ export const routes: Readonly<Record<string, Route>> = {
   abort,
   readNotice,
   download,
+  reportProgress,
 } as unknown as Readonly<Record<string, Route>>;
+
+/** Does a request to it change anything that a repetition could change again, or hand out URLs? Then it takes a nonce. */
+export function needsNonce({ method, replayable }: Route): boolean {
+  return method !== "GET" && !replayable;
+}
 
 /** Bytes that a route reads of a body. */
 export function limitOf(row: Route): number {

@@ -16,20 +16,22 @@ import {
   signerOf,
   taskId,
 } from "../lib/protocol/statements.ts";
-import type { Head, noticeAnswer, taskAnswer } from "../lib/protocol/wire.ts";
+import type { Head, noticeAnswer, recipientState, taskAnswer } from "../lib/protocol/wire.ts";
 import { App, type Call, type Reply } from "./app.ts";
 import { checkDeadline } from "./deadline.ts";
-import type { PostingDeps as Posting } from "./deps.ts";
+import { nowOf, type PostingDeps as Posting } from "./deps.ts";
 import { openapiDocument } from "./document.ts";
 import { Events } from "./events.ts";
 import type { Chain, Glance } from "./glance.ts";
 import { type LambdaHandler, lambdaOf } from "./lambda.ts";
 import { Objects } from "./objects.ts";
+import { Reports } from "./progress.ts";
 import { Records, type SignedNotice } from "./records.ts";
 import type { Standing } from "./roles.ts";
 import * as routes from "./routes.ts";
 
 type PostingDeps = Posting<Objects>;
+type NoticeAnswer = z.output<typeof noticeAnswer>;
 
 /** The app for tasks and the statements in them. It has no access to payloads. */
 export function createTasks(deps: PostingDeps): Hono {
@@ -92,7 +94,9 @@ export function createTasks(deps: PostingDeps): Hono {
       async ({ account, chain, ids, standing }) => {
         const signed = (await records.notice(ids.task!, ids.notice!)) ?? unknownNotice();
         checkParty(signed, account, standing!);
-        return { answer: await readNotice({ ...deps, chain }, records, ids.notice!, signed) };
+        const seesAll = standing!.isOwner || signed.notice.sender === account;
+        const sees = (recipient: Address): boolean => seesAll || recipient === account;
+        return { answer: await readNotice({ ...deps, chain, sees }, records, ids.notice!, signed) };
       },
       // Few tasks have members on another page.
       ({ chain, ids }) => noticeAtHead(chain, ids.task!, 0, ids.notice!).catch(() => null),
@@ -166,12 +170,13 @@ async function readTask(chain: Glance, task: Hex): Promise<z.output<typeof taskA
   return { task, owner: roster.owner, roster: roster.version, count: roster.count, members, latest, head };
 }
 
+/** `sees`: whose progress the caller is shown. */
 async function readNotice(
-  { chain, outbox }: PostingDeps & { readonly chain: Glance },
+  { chain, outbox, sees, ...deps }: PostingDeps & { readonly chain: Glance; readonly sees: (one: Address) => boolean },
   records: Records,
   id: Hex,
   { notice, signature, recipients }: SignedNotice,
-): Promise<z.output<typeof noticeAnswer>> {
+): Promise<NoticeAnswer> {
   const ref = { task: notice.task, sender: notice.sender, transfer: notice.transfer };
   const [{ head, state }, manifest, statement] = await Promise.all([
     noticeAtHead(chain, notice.task, notice.page, id),
@@ -180,14 +185,21 @@ async function readNotice(
   ]);
   if (manifest === null) throw new WaybillError("GONE", "The notice's manifest is not there any more.");
   const bits = indicesOf(0, notice.recipients).map((bit) => 1n << BigInt(bit));
-  const stateOf = (bit: bigint) => {
+  const stateOf = (bit: bigint): z.output<typeof recipientState> => {
     if (state === null || state.outstanding & bit) return "outstanding";
     return state.verified & bit ? "verified" : "cleared";
   };
+  const reports = new Reports(deps.store, () => nowOf(deps));
+  const shown = recipients.map(async (account, i) => {
+    const state = stateOf(bits[i]!);
+    const wanted = state === "outstanding" && sees(account);
+    const progress = wanted ? await reports.read(notice.task, id, account, manifest.manifest.size) : null;
+    return { account, state, ...(progress && { progress }) };
+  });
   return {
     notice,
     signature,
-    recipients: recipients.map((account, i) => ({ account, state: stateOf(bits[i]!) })),
+    recipients: await Promise.all(shown),
     published: state !== null,
     withdrawn: state?.withdrawn ?? false,
     transaction: statement.state === "settled" ? statement.transaction : null,

@@ -12,6 +12,7 @@ export const routes = {
   },
   downloads: {
     download: "POST /v1/tasks/{task}/notices/{notice}/download",
+    reportProgress: "PUT /v1/tasks/{task}/notices/{notice}/progress",
   },
   tasks: {
     openTask: "POST /v1/tasks",

@@ -76,6 +76,8 @@ async function bodyFor(name: Name, caller: Caller): Promise<unknown> {
       return { parts: published.parts };
     case "finish":
       return { manifest: published.text, notices: [published.signed] };
+    case "reportProgress":
+      return { bytes: 3, state: "downloading" };
     default:
       return undefined;
   }
@@ -121,6 +123,7 @@ const table: Record<Name, Row> = {
   abort: { ...senders, sender: "FINISHED" },
   readNotice: { ...readers, bystander: "NOT_RECIPIENT" },
   download: { ...members, bystander: "NOT_RECIPIENT", sender: "NOT_RECIPIENT", recipient: 200 },
+  reportProgress: { ...members, bystander: "NOT_RECIPIENT", sender: "NOT_RECIPIENT", recipient: 200 },
 };
 
 describe("who may", () => {

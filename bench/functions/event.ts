@@ -34,7 +34,7 @@ export async function eventOf(request: Request): Promise<HttpEvent> {
 
 /** The function that serves a path. */
 export function servedBy(path: string): FunctionName {
-  if (path.endsWith("/download")) return "downloads";
+  if (path.endsWith("/download") || path.endsWith("/progress")) return "downloads";
   return path.includes("/transfers") ? "uploads" : "tasks";
 }
 

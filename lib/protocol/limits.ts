@@ -38,6 +38,8 @@ export const MAX_FINISH_BODY: number = 2 * MiB;
 export const MAX_BODY: number = 64 * KiB;
 /** An API request's signature is good for this long (ERC-8128). */
 export const SIGNATURE_WINDOW = 60;
+/** Milliseconds between two reports of a recipient on a download: what a person who watches can follow. */
+export const REPORT_INTERVAL_MS = 2_000;
 /** Characters in a tag. */
 export const MAX_TAG = 512;
 /** Bytes of a content type. */

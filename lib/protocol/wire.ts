@@ -97,6 +97,14 @@ export const beginRequest = z.strictObject({
 export const partsRequest = z.strictObject({
   parts: z.array(partRequest).check(z.minLength(1), z.maxLength(MAX_PART_URLS)),
 });
+/** How far a recipient's download is, in its own words. Nothing depends on it; receipts alone count. */
+export const progressState = z.enum(["waiting", "downloading", "verified", "failed"]);
+export type ProgressState = z.infer<typeof progressState>;
+export const progressRequest = z.strictObject({
+  bytes: z.int().check(z.gte(0), z.lte(MAX_PAYLOAD)),
+  state: progressState,
+});
+export type ProgressRequest = z.infer<typeof progressRequest>;
 /** A notice with its signature and its recipients' accounts, in bit order. */
 export const signedNotice = z.strictObject({
   notice: noticeJson,
@@ -164,10 +172,15 @@ export const statementStateAnswer = z.discriminatedUnion("state", [
   z.object({ state: z.literal("refused"), reason: z.enum(reasonNames as unknown as [Reason, ...Reason[]]) }),
 ]);
 export const recipientState = z.enum(["outstanding", "verified", "cleared"]);
+/** `wait`: milliseconds after which the next report is taken. */
+export const progressAnswer = z.object({ wait: count });
+/** A recipient's newest report. `age`: milliseconds since then, so that no clock has to agree. */
+export const progressJson = z.object({ bytes: count, state: progressState, age: count });
 export const noticeAnswer = z.object({
   notice: noticeJson,
   signature,
-  recipients: z.array(z.object({ account: address, state: recipientState })),
+  /** `progress`: of who is outstanding and has reported, to the sender and the owner; to a recipient its own. */
+  recipients: z.array(z.object({ account: address, state: recipientState, progress: z.optional(progressJson) })),
   published: z.boolean(),
   withdrawn: z.boolean(),
   transaction: z.nullable(id32),

@@ -6,7 +6,7 @@ import { inDev, inFull, inProduction, type Promised } from "./promise.ts";
 /** Which function answers a route, by what the route is about. */
 export function serverOf(routeKey: string): "uploads" | "downloads" | "tasks" {
   if (/ \/v1\/tasks\/\{task\}\/transfers(\/|$)/.test(routeKey)) return "uploads";
-  return /^POST .*\/download$/.test(routeKey) ? "downloads" : "tasks";
+  return /^(POST .*\/download|PUT .*\/progress)$/.test(routeKey) ? "downloads" : "tasks";
 }
 
 /** The function behind each route of a deployment, by the route's key. */
@@ -42,6 +42,7 @@ const ROUTES = [
   "POST /v1/tasks/{task}/transfers/{transfer}/finish",
   "POST /v1/tasks/{task}/transfers/{transfer}/parts",
   "POST /v1/tasks/{task}/withdrawals",
+  "PUT /v1/tasks/{task}/notices/{notice}/progress",
 ];
 
 function stageOf(graph: Graph): JsonObject {
