@@ -3,7 +3,6 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { TestAccount } from "./support/account.ts";
 import type { Deployed } from "./support/deployed.ts";
 import { RPC, settings } from "./support/graph.ts";
-import type { Ran } from "./support/project.ts";
 
 // The operator's path with the real `sst`, in its order: each test goes on where the one before it ended.
 
@@ -16,7 +15,20 @@ afterAll(async () => {
   await account?.close();
 });
 
-const sst = (...args: string[]): Promise<Ran> => account.project.sst(...args);
+/** Runs a command that must do what it is asked for, or refuse it; answers its output, which is also what a failure shows. */
+async function done(...args: string[]): Promise<string> {
+  const { code, output } = await account.project.sst(...args);
+  expect(code, output).toBe(0);
+  return output;
+}
+async function refused(...args: string[]): Promise<string> {
+  const { code, output } = await account.project.sst(...args);
+  expect(code, output).not.toBe(0);
+  return output;
+}
+function expectAll(output: string, ...texts: string[]): void {
+  for (const text of texts) expect(output, output).toContain(text);
+}
 /** Everything of a stage that has a name of its own, by its URN. */
 const names = (deployed: Deployed): Record<string, unknown> =>
   Object.fromEntries(
@@ -32,35 +44,23 @@ const FUNCTIONS = ["DownloadsFunction", "PublisherFunction", "SweeperFunction", 
 
 describe("a stage that isn't set up yet", () => {
   it("is not deployed, and every setting that it lacks is named", async () => {
-    const { code, output } = await sst("deploy", "--stage", "test");
-    expect(code, output).not.toBe(0);
-    for (const name of [
-      "WAYBILL_CHAIN_ID",
-      "WAYBILL_CONTRACT",
-      "WAYBILL_OWNERS",
-      "WAYBILL_MAX_FEE_PER_GAS",
-      ".env.test",
-    ])
-      expect(output).toContain(name);
+    const output = await refused("deploy", "--stage", "test");
+    const needed = ["WAYBILL_CHAIN_ID", "WAYBILL_CONTRACT", "WAYBILL_OWNERS", "WAYBILL_MAX_FEE_PER_GAS"];
+    expectAll(output, ...needed, ".env.test");
     expect(functionsOf(account.deployed("test"))).toEqual([]);
   });
 
   it("is not deployed without its secret, and the command that sets it is named", async () => {
     await account.project.configure("test", settings);
-    const { code, output } = await sst("deploy", "--stage", "test");
-    expect(code, output).not.toBe(0);
-    expect(output).toContain("Rpc");
-    expect(output).toContain("sst secret set");
+    const output = await refused("deploy", "--stage", "test");
+    expectAll(output, "Rpc", "sst secret set");
     expect(functionsOf(account.deployed("test"))).toEqual([]);
   });
 
   it("is not deployed with a secret that is no URL, and that is not repeated", async () => {
-    expect(
-      await sst("secret", "set", "Rpc", "wss://rpc.example.org/v1/KEY-OF-THE-NODE", "--stage", "test"),
-    ).toMatchObject({ code: 0 });
-    const { code, output } = await sst("deploy", "--stage", "test");
-    expect(code, output).not.toBe(0);
-    expect(output).toContain("The secret Rpc must be");
+    await done("secret", "set", "Rpc", "wss://rpc.example.org/v1/KEY-OF-THE-NODE", "--stage", "test");
+    const output = await refused("deploy", "--stage", "test");
+    expectAll(output, "The secret Rpc must be");
     expect(output).not.toContain("KEY-OF-THE-NODE");
     expect(functionsOf(account.deployed("test"))).toEqual([]);
   });
@@ -68,28 +68,25 @@ describe("a stage that isn't set up yet", () => {
 
 describe("a stage", () => {
   it("keeps its secret where nobody can read it", async () => {
-    expect(await sst("secret", "set", "Rpc", RPC, "--stage", "test")).toMatchObject({ code: 0 });
-    expect((await sst("secret", "list", "--stage", "test")).output).toContain(`Rpc=${RPC}`);
+    await done("secret", "set", "Rpc", RPC, "--stage", "test");
+    expectAll(await done("secret", "list", "--stage", "test"), `Rpc=${RPC}`);
     for (const bytes of account.home.objects.values())
       expect(bytes.toString("latin1")).not.toContain("KEY-OF-THE-NODE");
   });
 
   it("is shown before it is made, without its secret, and showing makes nothing", async () => {
-    const { code, output } = await sst("diff", "--stage", "test");
-    expect(code, output).toBe(0);
-    for (const name of ["Bucket", "Bell", "RelayerKey1", "Publisher", "Sweeper", "Api"]) expect(output).toContain(name);
+    const output = await done("diff", "--stage", "test");
+    expectAll(output, "Bucket", "Bell", "RelayerKey1", "Publisher", "Sweeper", "Api");
     expect(output).not.toContain("KEY-OF-THE-NODE");
     expect(functionsOf(account.deployed("test"))).toEqual([]);
   });
 
   it("is deployed", async () => {
-    const { code, output } = await sst("deploy", "--stage", "test");
-    expect(code, output).toBe(0);
+    const output = await done("deploy", "--stage", "test");
     expect(output).not.toContain("KEY-OF-THE-NODE");
     const deployed = account.deployed("test");
     expect(functionsOf(deployed)).toEqual(FUNCTIONS);
-    for (const text of [account.account.api, String(deployed.of("aws:s3/bucket:Bucket")[0]?.id)])
-      expect(output).toContain(text);
+    expectAll(output, account.account.api, String(deployed.of("aws:s3/bucket:Bucket")[0]?.id));
     for (const { outputs } of deployed.of("aws:lambda/function:Function")) {
       const files = Object.values(unzipSync(account.home.objects.get(`${outputs.s3Bucket}/${outputs.s3Key}`)!));
       expect(files.some(({ length }) => length > 1_000)).toBe(true);
@@ -99,8 +96,7 @@ describe("a stage", () => {
 
   it("stays as it is when it is deployed again, its names included", async () => {
     const before = names(account.deployed("test"));
-    const { code, output } = await sst("deploy", "--stage", "test");
-    expect(code, output).toBe(0);
+    const output = await done("deploy", "--stage", "test");
     expect(output).not.toMatch(/Created|Updated|Deleted/);
     expect(names(account.deployed("test"))).toEqual(before);
   });
@@ -108,12 +104,11 @@ describe("a stage", () => {
   it("changes where a setting changed, and keeps its names", async () => {
     const before = names(account.deployed("test"));
     await account.project.configure("test", { ...settings, WAYBILL_CONFIRMATIONS: "7" });
-    const shown = await sst("diff", "--stage", "test");
-    expect(shown.output).toContain("PublisherFunction");
-    expect(shown.output).not.toContain("KEY-OF-THE-NODE");
-    const { code, output } = await sst("deploy", "--stage", "test");
-    expect(code, output).toBe(0);
-    expect(output).toContain("Updated");
+    const shown = await done("diff", "--stage", "test");
+    expectAll(shown, "PublisherFunction");
+    expect(shown).not.toContain("KEY-OF-THE-NODE");
+    const output = await done("deploy", "--stage", "test");
+    expectAll(output, "Updated");
     expect(output).not.toMatch(/Created|Deleted/);
     const deployed = account.deployed("test");
     expect(names(deployed)).toEqual(before);
@@ -125,9 +120,8 @@ describe("a stage", () => {
 describe("production", () => {
   it("is deployed with what people would miss kept from being deleted", async () => {
     await account.project.configure("production", settings);
-    expect(await sst("secret", "set", "Rpc", RPC, "--stage", "production")).toMatchObject({ code: 0 });
-    const { code, output } = await sst("deploy", "--stage", "production");
-    expect(code, output).toBe(0);
+    await done("secret", "set", "Rpc", RPC, "--stage", "production");
+    await done("deploy", "--stage", "production");
     const deployed = account.deployed("production");
     expect(deployed.of("aws:s3/bucket:Bucket")).toMatchObject([{ protected: true, retained: true }]);
     expect(deployed.of("aws:kms/key:Key")).toMatchObject([{ retained: true }]);
@@ -135,8 +129,7 @@ describe("production", () => {
 
   it("refuses to be removed", async () => {
     const before = names(account.deployed("production"));
-    const { code, output } = await sst("remove", "--stage", "production");
-    expect(code).not.toBe(0);
+    const output = await refused("remove", "--stage", "production");
     expect(output).toMatch(/protected/i);
     expect(names(account.deployed("production"))).toEqual(before);
   });
@@ -152,8 +145,7 @@ describe("production", () => {
 describe("a stage that nobody needs any more", () => {
   it("goes without a trace of itself, and takes nothing of another one along", async () => {
     const before = names(account.deployed("production"));
-    const { code, output } = await sst("remove", "--stage", "test");
-    expect(code, output).toBe(0);
+    await done("remove", "--stage", "test");
     expect(account.deployed("test").resources).toEqual([]);
     expect(names(account.deployed("production"))).toEqual(before);
   });

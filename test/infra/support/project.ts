@@ -19,7 +19,7 @@ export interface Account {
 }
 
 export interface Ran {
-  readonly code: number | null;
+  readonly code: number;
   /** All that it said, without colours. */
   readonly output: string;
 }
@@ -27,7 +27,7 @@ export interface Ran {
 /** What a deployment is made from; the rest of the checkout has no part in it. */
 const PARTS = ["sst.config.ts", "infra", "functions", "lib", "package.json", "tsconfig.json"];
 const ENGINE = fileURLToPath(new URL("engine/main.ts", import.meta.url));
-/** A first deploy takes some ten seconds on two cores. */
+/** A first deploy takes some ten seconds on two cores. A test waits for 120: the run's own words are to come first. */
 const RUN_MS = 100_000;
 
 /**
@@ -65,14 +65,22 @@ export class SstProject {
     await writeFile(join(this.#folder, "project", `.env.${stage}`), lines.join(""));
   }
 
+  /** Runs a command to its end. @throws when a signal ended it, ours included, with what it had said. */
   async sst(...args: readonly string[]): Promise<Ran> {
     const child = await spawnGuarded(this.#sst, args, { env: this.#env, cwd: join(this.#folder, "project") });
     const chunks: string[] = [];
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding("utf8").on("data", (text: string) => void chunks.push(text));
-    const timer = setTimeout(() => void child.stop(), RUN_MS);
-    const { code } = await child.ended.finally(() => clearTimeout(timer));
-    return { code, output: stripVTControlCharacters(chunks.join("")) };
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      void child.stop();
+    }, RUN_MS);
+    const { code, signal } = await child.ended.finally(() => clearTimeout(timer));
+    const output = stripVTControlCharacters(chunks.join(""));
+    if (code !== null && !late) return { code, output };
+    const why = late ? `was not done after ${RUN_MS} ms and was killed` : `was ended by ${signal}`;
+    throw new Error(`sst ${args.join(" ")} ${why}. It said:\n${output}`);
   }
 
   remove(): Promise<void> {

@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, rename, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
@@ -24,15 +24,18 @@ export async function installed(name: string, version: string): Promise<string> 
   return found;
 }
 
-/** Makes a folder as a whole or not at all: whoever is killed in between leaves nothing that looks ready. */
+/**
+ * Makes a folder as a whole or not at all: whoever is killed in between leaves nothing that looks ready. Of several that make
+ * it at once the first one's stands, and is never taken away again: somebody may be using it already.
+ */
 export async function made(folder: string, make: (fresh: string) => Promise<void>): Promise<void> {
-  const fresh = `${folder}.${process.pid}`;
-  await rm(fresh, { recursive: true, force: true });
-  await mkdir(fresh, { recursive: true });
+  await mkdir(dirname(folder), { recursive: true });
+  const fresh = await mkdtemp(`${folder}.`);
   try {
     await make(fresh);
-    await rm(folder, { recursive: true, force: true });
-    await rename(fresh, folder);
+    await rename(fresh, folder).catch((error: NodeJS.ErrnoException) => {
+      if (!existsSync(folder)) throw error;
+    });
   } finally {
     await rm(fresh, { recursive: true, force: true });
   }
