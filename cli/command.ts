@@ -44,3 +44,10 @@ export function origin(text: string): string {
   if (/^https?:\/\/[^/?#@\s]+\/?$/.test(text) && URL.canParse(text)) return new URL(text).origin;
   throw new InvalidArgumentError("It must be an origin, such as https://waybill.example.org.");
 }
+
+/** Where to listen. */
+export function place(text: string): { host: string; port: number } {
+  const [, six, host = six, port] = /^(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+)):([0-9]{1,5})$/.exec(text) ?? [];
+  if (host !== undefined && Number(port) <= 65_535) return { host, port: Number(port) };
+  throw new InvalidArgumentError("It must be host:port, such as 127.0.0.1:8080 or [::1]:8080.");
+}

@@ -1,12 +1,13 @@
-import { createRequire } from "node:module";
 import { CommanderError } from "commander";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import { type Context, newCommand } from "./command.ts";
 import { contractDeploy } from "./commands/contract-deploy.ts";
 import { deploymentComplete } from "./commands/deployment-complete.ts";
+import { local } from "./commands/local.ts";
 import { relayerAddress } from "./commands/relayer-address.ts";
 import { exitCodeOf } from "./exit.ts";
 import { describe } from "./output.ts";
+import { version } from "./version.ts";
 
 /** Runs the `waybill` command. @returns its exit code; nothing is thrown. */
 export async function main(args: readonly string[], signal: AbortSignal): Promise<number> {
@@ -22,13 +23,13 @@ export async function main(args: readonly string[], signal: AbortSignal): Promis
 }
 
 function programOf(context: Context): ReturnType<typeof newCommand> {
-  const { version } = createRequire(import.meta.url)("waybill/package.json") as { version: string };
   const contract = newCommand("contract").description("the contract that statements stand on");
   const deployment = newCommand("deployment").description("deployment.json, which participants are given");
   const relayer = newCommand("relayer").description("the account that pays the gas");
   return newCommand("waybill")
     .description("Moves large payloads between the parties of a federated-learning task.")
-    .version(version)
+    .version(version())
+    .addCommand(local(context))
     .addCommand(contract.addCommand(contractDeploy(context)))
     .addCommand(deployment.addCommand(deploymentComplete(context)))
     .addCommand(relayer.addCommand(relayerAddress(context)));

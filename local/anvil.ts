@@ -17,6 +17,8 @@ const START_TIMEOUT_MS = 30_000;
 const PASSED_ON = ["PATH", "HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP", "SystemRoot"];
 
 export interface AnvilOptions {
+  /** Default 0: a free one. */
+  readonly port?: number;
   /** Seconds between blocks that come by themselves, 1 by default; transactions are mined at once all the same. */
   readonly blockTime?: number;
   readonly chainId?: number;
@@ -76,9 +78,10 @@ export async function startAnvil(options: AnvilOptions = {}): Promise<Anvil> {
 }
 
 function anvilArguments(options: AnvilOptions, cache: string): string[] {
-  const { blockTime = 1, chainId = DEFAULT_CHAIN_ID, mnemonic = DEV_MNEMONIC, accounts = DEFAULT_ACCOUNTS } = options;
+  const { chainId = DEFAULT_CHAIN_ID, mnemonic = DEV_MNEMONIC, accounts = DEFAULT_ACCOUNTS } = options;
+  const { port = 0, blockTime = 1 } = options;
   return [
-    ...["--host", "127.0.0.1", "--port", "0", "--color", "never"],
+    ...["--host", "127.0.0.1", "--port", String(port), "--color", "never"],
     // An anvil that only mines on demand makes no block when idle, and then no deadline ever passes.
     ...["--mixed-mining", "--block-time", String(blockTime)],
     ...["--chain-id", String(chainId), "--mnemonic", mnemonic, "--accounts", String(accounts)],
@@ -153,8 +156,14 @@ function announcedPort(child: Guarded): Promise<string> {
       const port = /^Listening on \S+:(\d+)$/.exec(line)?.[1];
       if (port) resolve(port);
     });
-    void child.ended.then(() => reject(new WaybillError("UNAVAILABLE", `Anvil ended at once. ${complaint.trim()}`)));
+    void child.ended.then(() => reject(endedAtOnce(complaint)));
   });
+}
+
+function endedAtOnce(complaint: string): WaybillError {
+  if (complaint.includes("Address already in use"))
+    return new WaybillError("USAGE", "The chain's port is taken. Choose another one.");
+  return new WaybillError("UNAVAILABLE", `Anvil ended at once. ${complaint.trim()}`);
 }
 
 async function withinStartTime<T>(work: Promise<T>): Promise<T> {

@@ -1,17 +1,11 @@
-import { needPeers, peers } from "./peers.ts";
+import { needPeers, stackPeers } from "./peers.ts";
 import type { Stack, StackOptions } from "./stack.ts";
 
 // The face of `waybill/local`. What the stack is made of are optional peers: a participant of somebody else's task needs none.
 
 export type { Stack, StackOptions };
 
-/** Loaded on AWS alone: the metrics' format, and where credentials are looked for. */
-const ON_DEMAND = ["@aws-lambda-powertools/metrics", "@aws-sdk/credential-provider-node"];
-
-needPeers(
-  Object.keys(peers()).filter((name) => !ON_DEMAND.includes(name)),
-  "waybill/local",
-);
+needPeers(stackPeers(), "waybill/local");
 const stack = await import("./stack.ts");
 
 /**

@@ -1,11 +1,33 @@
 import { createRequire } from "node:module";
 import { WaybillError } from "../lib/protocol/errors.ts";
 
+/** Loaded on AWS alone: the metrics' format, and where credentials are looked for. */
+const CLOUD = ["@aws-lambda-powertools/metrics", "@aws-sdk/credential-provider-node"];
+/** Of the embedded chain and store. */
+const EMBEDDED = ["@foundry-rs/anvil", "fast-xml-parser"];
+/** Where metrics are told. */
+const MONITOR = "prom-client";
+
 const own = createRequire(import.meta.url);
 
 /** The optional peers of the package, with the versions that it takes. */
 export function peers(): Readonly<Record<string, string>> {
   return (own("waybill/package.json") as { peerDependencies: Record<string, string> }).peerDependencies;
+}
+
+/** What the embedded stack is made of. */
+export function stackPeers(): string[] {
+  return Object.keys(peers()).filter((name) => ![...CLOUD, MONITOR].includes(name));
+}
+
+/** What the functions as one server are made of. */
+export function servePeers(): string[] {
+  return Object.keys(peers()).filter((name) => ![...CLOUD, ...EMBEDDED].includes(name));
+}
+
+/** What tells metrics. */
+export function monitorPeers(): string[] {
+  return [MONITOR];
 }
 
 /**

@@ -13,7 +13,7 @@ import { type Consumer, packedConsumer, ROOT, type Run, run } from "./support/pa
 /** Where an operator's credentials are looked for. */
 const CHAIN = "@aws-sdk/credential-provider-node";
 /** The peers that a stack on one machine does without. */
-const CLOUD = ["@aws-lambda-powertools/metrics", CHAIN];
+const CLOUD = ["@aws-lambda-powertools/metrics", CHAIN, "prom-client"];
 
 let consumer: Consumer;
 beforeAll(async () => {
