@@ -2,6 +2,7 @@ import { getBytes, hexlify, randomBytes, type Signer, toUtf8Bytes, toUtf8String 
 import type * as z from "zod/mini";
 import type { Cursor } from "./chain/view.ts";
 import { readWithin } from "./protocol/body.ts";
+import { certificateFault } from "./protocol/certificates.ts";
 import type { Deployment } from "./protocol/deployment.ts";
 import { isServerCode, WaybillError } from "./protocol/errors.ts";
 import { type Address, type Hex, toBase64 } from "./protocol/hex.ts";
@@ -280,6 +281,11 @@ export class Api {
     } catch (error) {
       call.signal?.throwIfAborted();
       if (error instanceof WaybillError) throw error;
+      const certificate = certificateFault(error);
+      if (certificate !== null)
+        throw new WaybillError("UNREACHABLE", `The certificate of ${this.#origin.origin} ${certificate}.`, {
+          retryable: false,
+        });
       const why = limit.aborted ? ` within ${REQUEST_TIMEOUT_MS / 1000} s` : "";
       const message = `The Waybill API at ${this.#origin.origin} did not answer${why}. Check the address and the network, then try again.`;
       throw new WaybillError("UNREACHABLE", message, { cause: error });
@@ -322,7 +328,8 @@ function transferPath(task: Hex, transfer: Hex): string {
   return `/v1/tasks/${task}/transfers/${transfer}`;
 }
 
-function mayPass({ code, details }: WaybillError): boolean {
+function mayPass({ code, details, retryable }: WaybillError): boolean {
+  if (!retryable) return false;
   if (typeof details.retryAfter === "number" && details.retryAfter > MAX_RETRY_AFTER_MS) return false;
   return ["UNREACHABLE", "UNAVAILABLE", "RATE_LIMITED", "INTERNAL"].includes(code);
 }

@@ -7,6 +7,7 @@ import { RelayCalls } from "./chain/relay.ts";
 import { Rpc } from "./chain/rpc.ts";
 import { Inbox } from "./inbox.ts";
 import { NewsDesk } from "./news.ts";
+import { type Outbound, outbound } from "./outbound.ts";
 import type { Mark, Position } from "./position.ts";
 import type { Deployment } from "./protocol/deployment.ts";
 import { WaybillError } from "./protocol/errors.ts";
@@ -46,6 +47,12 @@ interface Node {
   readonly reader: ChainReader;
 }
 
+/** How its requests get to the store, and to everybody else. */
+interface Ways {
+  readonly transport: Transport;
+  readonly outbound: Outbound;
+}
+
 /** A chain without a block for so long makes them for transactions only. */
 const IDLE = { blocks: 2, leastMs: 2_000 };
 
@@ -66,6 +73,7 @@ export class Session {
   readonly news: NewsDesk;
   readonly relay: Relay;
   readonly #node: Node | null;
+  readonly #outbound: Outbound;
   readonly #position: Position | null;
   readonly #from: number | null;
   /** The first look at the chain, while it is under way. */
@@ -75,16 +83,18 @@ export class Session {
     const account = toHex((await options.signer.getAddress()).toLowerCase());
     const { stateDir, stallTimeout, task, deployment } = options;
     const transport = await transportOf(stallTimeout === undefined ? {} : { stallTimeout });
-    if (stateDir === undefined) return new Session(options, account, transport, null);
+    const ways = { transport, outbound: await outbound() };
+    if (stateDir === undefined) return new Session(options, account, ways, null);
     needFiles("there is no place for a stateDir");
     const { Position } = await import("./position.ts");
     const name = `${deployment.chainId}-${deployment.contract}-${task}-${account}`;
-    return new Session(options, account, transport, await Position.open(stateDir, name));
+    return new Session(options, account, ways, await Position.open(stateDir, name));
   }
 
-  private constructor(options: SessionOptions, account: Address, transport: Transport, position: Position | null) {
-    const { task, signer, deployment, fetch } = options;
-    this.transport = transport;
+  private constructor(options: SessionOptions, account: Address, ways: Ways, position: Position | null) {
+    const { task, signer, deployment, fetch = ways.outbound.fetch } = options;
+    this.transport = ways.transport;
+    this.#outbound = ways.outbound;
     this.#position = position;
     this.#from = options.from ?? null;
     this.news = new NewsDesk(() => position?.save(this.news.position(this.ledger.position.seq), this.#mark));
@@ -94,7 +104,7 @@ export class Session {
     this.account = account;
     this.api = new Api({ deployment, signer, account, fetch });
     const { rpc, blockTime, maxBlockAge } = deployment;
-    this.#node = rpc ? { rpc: new Rpc(rpc), reader: new ChainReader({ ...deployment, rpc }) } : null;
+    this.#node = rpc ? nodeOf(rpc, deployment, ways.outbound.fetch) : null;
     this.relay = this.#relayFor(options);
     this.ledger = new Ledger({ domain: deployment, task, trusted: rpc !== undefined });
     const source = this.#node ? nodeSource(this.#node.reader, deployment, task) : apiSource(this.api, task);
@@ -205,8 +215,13 @@ export class Session {
     this.follower.close();
     this.#node?.rpc.close();
     this.transport.close();
+    this.#outbound.close();
     await this.#position?.flush();
   }
+}
+
+function nodeOf(rpc: string | readonly string[], deployment: Deployment, send: typeof fetch): Node {
+  return { rpc: new Rpc(rpc, { fetch: send }), reader: new ChainReader({ ...deployment, rpc, fetch: send }) };
 }
 
 /** Asks the contract, by a simulation at the depth that counts. */

@@ -75,7 +75,7 @@ async function run(command: Command, { signal }: Context): Promise<void> {
   const { rpc, chain: chainId, maxFeePerGas, confirmations, out, timeout } = options;
   if (existsSync(out)) throw new WaybillError("TARGET_EXISTS", `${out} is there already, and is not overwritten.`);
   const holder = holderOf(command, "deployer");
-  const chain = new DeployChain(rpc);
+  const chain = await DeployChain.at(rpc);
   try {
     await checkChain({ chain, chainId });
     const blockTime = options.blockTime ?? (await chain.blockTime());

@@ -30,7 +30,7 @@ async function run(command: Command): Promise<void> {
   const { rpc, json } = command.opts<Options>();
   const { address } = await payerOf(holderOf(command, "relayer"), "relayer's");
   if (rpc === undefined) return answer(json, { address }, address);
-  const chain = new DeployChain(rpc);
+  const chain = await DeployChain.at(rpc);
   try {
     const [chainId, balance] = await Promise.all([chain.chainId(), chain.balance(address)]);
     const text = `${address}\n${formatEther(balance)} of the coin of chain ${chainId}`;

@@ -1,6 +1,7 @@
 import { toQuantity } from "ethers";
 import * as z from "zod/mini";
 import { isRefusal, Rpc } from "../../lib/chain/rpc.ts";
+import { outbound } from "../../lib/outbound.ts";
 import { WaybillError } from "../../lib/protocol/errors.ts";
 import { type Address, type Hex, toHex } from "../../lib/protocol/hex.ts";
 import type { Evm } from "../../local/contract.ts";
@@ -33,9 +34,13 @@ export interface Mined {
 export class DeployChain {
   readonly rpc: Rpc;
 
-  /** @throws WaybillError USAGE if the URL is none. */
-  constructor(url: string) {
-    this.rpc = new Rpc(url);
+  private constructor(rpc: Rpc) {
+    this.rpc = rpc;
+  }
+
+  /** Through a proxy where the environment names one. @throws WaybillError USAGE if the URL is none. */
+  static async at(url: string): Promise<DeployChain> {
+    return new DeployChain(new Rpc(url, { fetch: (await outbound()).fetch }));
   }
 
   async chainId(): Promise<number> {

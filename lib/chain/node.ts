@@ -27,6 +27,8 @@ export interface NodeOptions {
   readonly fromBlock?: number;
   /** Milliseconds that one call may take. Default 10,000. */
   readonly timeout?: number;
+  /** Instead of the global one. */
+  readonly fetch?: typeof fetch | undefined;
   /** Milliseconds for which a newest block that was seen is taken for it still. Default 0: it is asked for each time. */
   readonly shared?: number | undefined;
 }
@@ -54,7 +56,7 @@ export class Node implements ChainView {
   constructor(url: string, options: NodeOptions, onTip: (tip: Head) => void) {
     this.#options = options;
     this.#onTip = onTip;
-    this.#rpc = new Rpc(url, { timeout: options.timeout });
+    this.#rpc = new Rpc(url, { timeout: options.timeout, fetch: options.fetch });
   }
 
   async head(fresh?: boolean): Promise<Head> {

@@ -1,4 +1,5 @@
 import { readWithin } from "../protocol/body.ts";
+import { certificateFault } from "../protocol/certificates.ts";
 import { WaybillError } from "../protocol/errors.ts";
 
 /** No honest node needs longer for one call; a caller waits no longer than this for a typed error. */
@@ -22,12 +23,13 @@ export class Rpc {
   /** Who answered last. */
   #line: Line;
 
-  /** `timeout` in milliseconds, per call. @throws WaybillError USAGE if `url` is no http(s) URL. */
+  /** `timeout` in milliseconds, per call; `fetch` instead of the global one. @throws WaybillError USAGE if `url` is no http(s) URL. */
   constructor(
     url: string | readonly string[],
-    { timeout = DEFAULT_TIMEOUT_MS }: { timeout?: number | undefined } = {},
+    options: { timeout?: number | undefined; fetch?: typeof fetch | undefined } = {},
   ) {
-    this.#lines = [url].flat().map((one) => new Line(one, timeout));
+    const { timeout = DEFAULT_TIMEOUT_MS, fetch: send = (...request) => fetch(...request) } = options;
+    this.#lines = [url].flat().map((one) => new Line(one, timeout, send));
     const [first] = this.#lines;
     if (!first) throw new WaybillError("USAGE", "There must be at least one RPC URL.");
     this.#line = first;
@@ -76,17 +78,19 @@ class Line {
   readonly #headers: Readonly<Record<string, string>>;
   readonly #secrets: readonly string[];
   readonly #timeout: number;
+  readonly #fetch: typeof fetch;
   #waiting: Call[] = [];
   #calls = 0;
   #closed = false;
   /** It did not answer, and others are asked until then. */
   silentUntil = 0;
 
-  constructor(url: string, timeout: number) {
+  constructor(url: string, timeout: number, send: typeof fetch) {
     const { href, headers, secrets } = connectionTo(url);
     this.#url = href;
     this.#headers = headers;
     this.#timeout = timeout;
+    this.#fetch = send;
     this.#secrets = secrets;
   }
 
@@ -119,7 +123,8 @@ class Line {
   async #exchange(batch: readonly Call[]): Promise<void> {
     if (this.#closed) throw new Error("closed");
     const texts = batch.map(({ text }) => text);
-    const answer = await post(this.#url, this.#headers, texts.length === 1 ? texts[0]! : `[${texts}]`, this.#timeout);
+    const body = texts.length === 1 ? texts[0]! : `[${texts}]`;
+    const answer = await post(this.#fetch, { url: this.#url, headers: this.#headers, body }, this.#timeout);
     const replies = new Map([answer].flat().map((reply) => [(reply as Reply | null)?.id, reply as Reply]));
     for (const { id, resolve, reject } of batch) {
       const reply = replies.get(id);
@@ -136,6 +141,12 @@ class Line {
         details: { rpcCode: refusal.code, rpcMessage: words },
       });
     }
+    // What lies between us and the node speaks of itself alone.
+    if (error instanceof WaybillError)
+      return new WaybillError("UNAVAILABLE", error.message, { retryable: error.retryable });
+    const certificate = certificateFault(error);
+    if (certificate !== null)
+      return new WaybillError("UNAVAILABLE", `The RPC node's certificate ${certificate}.`, { retryable: false });
     // The error beneath names the URL, so it is not passed on as the cause.
     return new WaybillError(
       "UNAVAILABLE",
@@ -231,13 +242,12 @@ function secretsOf(url: URL, ...more: string[]): string[] {
 
 /** Ends with its time, also in the middle of an answer, and follows nobody. */
 async function post(
-  url: string,
-  headers: Readonly<Record<string, string>>,
-  body: string,
+  send: typeof fetch,
+  { url, headers, body }: { url: string; headers: Readonly<Record<string, string>>; body: string },
   timeout: number,
 ): Promise<unknown> {
   const signal = AbortSignal.timeout(timeout);
-  const response = await fetch(url, { method: "POST", headers, body, redirect: "error", signal });
+  const response = await send(url, { method: "POST", headers, body, redirect: "error", signal });
   const bytes = await readWithin(response.body, MAX_ANSWER_BYTES, () => new AnswerTooLong());
   if (!response.ok) throw new BadStatus(response.status);
   return JSON.parse(new TextDecoder().decode(bytes));

@@ -22,7 +22,11 @@ export async function startProxy({ secure = false, refusal = "" } = {}): Promise
     asked.push(`${message.method} ${message.url} ${message.headers["proxy-authorization"] ?? "-"}`);
     const { port, pathname, search } = new URL(message.url ?? "");
     const onward = forward({ host: "127.0.0.1", port, path: `${pathname}${search}`, headers: message.headers });
-    onward.on("response", (answer) => answer.pipe(response.writeHead(answer.statusCode ?? 500, answer.headers)));
+    onward.on("response", (answer) => {
+      answer.pipe(response.writeHead(answer.statusCode ?? 500, answer.headers));
+      answer.on("close", () => answer.complete || response.destroy());
+      answer.on("error", () => {});
+    });
     message.pipe(onward);
   });
   server.on("connect", (message, socket: Socket) => {
