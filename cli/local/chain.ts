@@ -24,7 +24,7 @@ export async function givenChain(
   payer: Relayer,
   { dir, signal, note, ...told }: Told,
 ): Promise<{ chain: GivenChain; blockTime: number }> {
-  const chain = new DeployChain(rpc);
+  const chain = await DeployChain.at(rpc);
   const pendingFile = new PendingFile(join(dir, "contract"));
   try {
     const chainId = await chain.chainId();
