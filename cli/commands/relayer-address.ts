@@ -1,8 +1,5 @@
 import { type Command, Option } from "commander";
-import { formatEther } from "ethers";
-import { payerOf } from "../../local/payer.ts";
 import { type Context, newAction } from "../command.ts";
-import { DeployChain } from "../deploy/chain.ts";
 import { addKeyOptions, holderOf } from "../keys.ts";
 import { answer } from "../output.ts";
 
@@ -28,6 +25,11 @@ export function relayerAddress(_context: Context): Command {
 
 async function run(command: Command): Promise<void> {
   const { rpc, json } = command.opts<Options>();
+  const [{ formatEther }, { payerOf }, { DeployChain }] = await Promise.all([
+    import("ethers"),
+    import("../../local/payer.ts"),
+    import("../deploy/chain.ts"),
+  ]);
   const { address } = await payerOf(holderOf(command, "relayer"), "relayer's");
   if (rpc === undefined) return answer(json, { address }, address);
   const chain = await DeployChain.at(rpc);
