@@ -45,3 +45,18 @@ export async function passwordOf(keystore: string, file: string | undefined, sig
     throw new WaybillError("USAGE", "The keystore's password can't be asked for here. Give --password-file FILE.");
   return ask(`Password of ${keystore}: `, signal);
 }
+
+/** The password of a keystore that is to be made: typed twice, or a file's first line. */
+export async function newPassword(keystore: string, file: string | undefined, signal?: AbortSignal): Promise<string> {
+  const password = file === undefined ? await askTwice(keystore, signal) : await passwordIn(file);
+  if (password !== "") return password;
+  throw new WaybillError("USAGE", "The password is empty, and would protect nothing. Choose another one.");
+}
+
+async function askTwice(keystore: string, signal: AbortSignal | undefined): Promise<string> {
+  if (!process.stdin.isTTY)
+    throw new WaybillError("USAGE", "A password for the keystore can't be asked for here. Give --password-file FILE.");
+  const password = await ask(`New password for ${keystore}: `, signal);
+  if ((await ask("The same again: ", signal)) === password) return password;
+  throw new WaybillError("USAGE", "The two were not the same. Run it again.");
+}

@@ -43,14 +43,29 @@ interface Options {
 
 /** The options that say who takes part, and where. The key itself is none of them: others see a command line. */
 export function addParticipantOptions(command: Command): Command {
-  const add = (flags: string, what: string, variable: string): Command =>
-    command.addOption(new Option(flags, what).env(variable));
-  add("--config <file>", "the settings that are not given otherwise", "WAYBILL_CONFIG");
-  add("--deployment <file>", "the operator's deployment.json", "WAYBILL_DEPLOYMENT");
-  add("--keystore <file>", "encrypted keystore v3 with the key", "WAYBILL_KEYSTORE");
-  add("--password-file <file>", "its first line is the password; asked for if left out", "WAYBILL_PASSWORD_FILE");
-  add("--rpc <urls>", "own nodes of the chain, with commas", "WAYBILL_RPC");
-  return add("--state-dir <folder>", "keeps the reading position", "WAYBILL_STATE_DIR");
+  addConfigOption(command);
+  add(command, "--deployment <file>", "the operator's deployment.json", "WAYBILL_DEPLOYMENT");
+  addKeyOptions(command);
+  add(command, "--rpc <urls>", "own nodes of the chain, with commas", "WAYBILL_RPC");
+  return add(command, "--state-dir <folder>", "keeps the reading position", "WAYBILL_STATE_DIR");
+}
+
+export function addConfigOption(command: Command): Command {
+  return add(command, "--config <file>", "the settings that are not given otherwise", "WAYBILL_CONFIG");
+}
+
+export function addKeyOptions(command: Command): Command {
+  add(command, "--keystore <file>", "encrypted keystore v3 with the key", "WAYBILL_KEYSTORE");
+  return add(
+    command,
+    "--password-file <file>",
+    "its first line is the password; asked for if left out",
+    "WAYBILL_PASSWORD_FILE",
+  );
+}
+
+function add(command: Command, flags: string, what: string, variable: string): Command {
+  return command.addOption(new Option(flags, what).env(variable));
 }
 
 export function addTaskOption(command: Command): Command {
@@ -67,21 +82,15 @@ function taskId(text: string): Hex | undefined {
  * Who runs the command: by its options, else the WAYBILL_* variables, else the config file.
  * @throws WaybillError USAGE that says what is missing or wrong, and never a key, a password or an RPC URL.
  */
-export async function participantOf(command: Command, { signal }: Context): Promise<Participant> {
-  const [settings, keys, { accountOf: readAccount }] = await Promise.all([
+export async function participantOf(command: Command, context: Context): Promise<Participant> {
+  const [settings, { accountOf: readAccount }] = await Promise.all([
     import("./settings.ts"),
-    import("./keystore.ts"),
     import("../lib/options.ts"),
   ]);
   const options = given(command.opts<Options>());
   const config = await settings.readConfig(options.config);
-  const file = options.deployment ?? config.deployment;
-  if (file === undefined) throw usage(missing("the operator's deployment", "deployment", "FILE"));
-  const known = await settings.readDeployment(file);
-  const rpc =
-    options.rpc === undefined ? config.rpc : settings.checkUrls(options.rpc.split(","), "--rpc (or WAYBILL_RPC)");
-  const deployment = rpc === undefined ? known : { ...known, rpc };
-  const holder = await holderOf(command, { options, config, keys, signal });
+  const deployment = await deploymentOf(options, config, settings);
+  const holder = await holderOf(command, config, context);
   const task = options.task ?? config.task;
   const { account, signer } = holder;
   return {
@@ -96,25 +105,36 @@ export async function participantOf(command: Command, { signal }: Context): Prom
   };
 }
 
-interface Sources {
-  readonly options: Options;
-  readonly config: Config;
-  readonly keys: typeof import("./keystore.ts");
-  readonly signal: AbortSignal;
+async function deploymentOf(
+  options: Options,
+  config: Config,
+  { readDeployment, checkUrls }: typeof import("./settings.ts"),
+): Promise<Deployment> {
+  const file = options.deployment ?? config.deployment;
+  if (file === undefined) throw usage(missing("the operator's deployment", "deployment", "FILE"));
+  const known = await readDeployment(file);
+  const rpc = options.rpc === undefined ? config.rpc : checkUrls(options.rpc.split(","), "--rpc (or WAYBILL_RPC)");
+  return rpc === undefined ? known : { ...known, rpc };
 }
 
-/** The key: of a keystore that was typed, else WAYBILL_KEY or WAYBILL_KEYSTORE, else the config file's keystore. */
-async function holderOf(command: Command, { options, config, keys, signal }: Sources): Promise<Holder> {
+/**
+ * The key: of a keystore that was typed, else WAYBILL_KEY or WAYBILL_KEYSTORE, else the config file's keystore. WAYBILL_PASSWORD
+ * is not read: beside its keystore it would hide the key no better than WAYBILL_KEY does.
+ * @throws WaybillError USAGE
+ */
+export async function holderOf(command: Command, config: Config, { signal }: Context): Promise<Holder> {
+  const { holderOfKey, holderOfKeystore } = await import("./keystore.ts");
+  const options = given(command.opts<Options>());
   const typed = command.getOptionValueSource("keystore") === "cli";
   const key = typed ? undefined : process.env.WAYBILL_KEY || undefined;
   if (key !== undefined && options.keystore !== undefined)
     throw usage("WAYBILL_KEY and WAYBILL_KEYSTORE are both set. Unset one of them.");
-  if (key !== undefined) return keys.holderOfKey(key);
+  if (key !== undefined) return holderOfKey(key);
   const keystore = options.keystore ?? config.keystore;
   if (keystore === undefined) throw usage(`${missing("your key", "keystore", "FILE")} Make one with: waybill key new`);
   // The config file's password is that of its own keystore.
   const passwordFile = options.passwordFile ?? (options.keystore === undefined ? config.passwordFile : undefined);
-  return keys.holderOfKeystore(keystore, () => passwordOf(keystore, passwordFile, signal));
+  return holderOfKeystore(keystore, () => passwordOf(keystore, passwordFile, signal));
 }
 
 /** @throws WaybillError USAGE that says how to give it. */

@@ -17,6 +17,10 @@ export function configPath(): string {
   return join(configDir(), "config.json");
 }
 
+export function keystorePath(): string {
+  return join(configDir(), "key.json");
+}
+
 /** Reading positions. */
 export function stateHome(): string {
   return under("XDG_STATE_HOME", join(".local", "state"));

@@ -1,10 +1,13 @@
 import { CommanderError } from "commander";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import { type Context, newCommand } from "./command.ts";
+import { completion } from "./commands/completion.ts";
 import { contractDeploy } from "./commands/contract-deploy.ts";
 import { deploymentComplete } from "./commands/deployment-complete.ts";
+import { key } from "./commands/key.ts";
 import { local } from "./commands/local.ts";
 import { relayerAddress } from "./commands/relayer-address.ts";
+import { post, task } from "./commands/task.ts";
 import { exitCodeOf } from "./exit.ts";
 import { describe } from "./output.ts";
 import { version } from "./version.ts";
@@ -26,13 +29,18 @@ function programOf(context: Context): ReturnType<typeof newCommand> {
   const contract = newCommand("contract").description("the contract that statements stand on");
   const deployment = newCommand("deployment").description("deployment.json, which participants are given");
   const relayer = newCommand("relayer").description("the account that pays the gas");
-  return newCommand("waybill")
+  const program = newCommand("waybill");
+  return program
     .description("Moves large payloads between the parties of a federated-learning task.")
     .version(version())
+    .addCommand(key(context))
+    .addCommand(task(context))
+    .addCommand(post(context))
     .addCommand(local(context))
     .addCommand(contract.addCommand(contractDeploy(context)))
     .addCommand(deployment.addCommand(deploymentComplete(context)))
-    .addCommand(relayer.addCommand(relayerAddress(context)));
+    .addCommand(relayer.addCommand(relayerAddress(context)))
+    .addCommand(completion(program));
 }
 
 /** What the parser of the command line complains about is a usage error like any other. */
@@ -40,5 +48,8 @@ function inOurWords(error: unknown): unknown {
   if (!(error instanceof CommanderError)) return error;
   if (error.code === "commander.help") return new WaybillError("USAGE", "A command is missing; they are listed above.");
   const words = error.message.replace(/^error: /, "").replace(/\s+/g, " ");
-  return new WaybillError("USAGE", `${words.charAt(0).toUpperCase()}${words.slice(1)}. --help tells what there is.`);
+  return new WaybillError(
+    "USAGE",
+    `${words.charAt(0).toUpperCase()}${words.slice(1).replace(/\.+$/, "")}. --help tells what there is.`,
+  );
 }

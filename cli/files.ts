@@ -1,0 +1,52 @@
+import { randomBytes } from "node:crypto";
+import { link, mkdir, open, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { WaybillError } from "../lib/protocol/errors.ts";
+
+/** Only for the person whose it is. */
+const MODE = { file: 0o600, folder: 0o700 };
+
+/**
+ * Writes a file of one's own that must not be there, or makes its folder too: it appears whole, or not at all.
+ * @throws WaybillError TARGET_EXISTS, TARGET_UNWRITABLE
+ */
+export async function createOwn(path: string, text: string | Uint8Array): Promise<void> {
+  await throughDraft(path, text, async (draft) => {
+    await link(draft, path);
+    await rm(draft);
+  });
+}
+
+/** As `createOwn`, in place of what may be there. */
+export function replaceOwn(path: string, text: string | Uint8Array): Promise<void> {
+  return throughDraft(path, text, (draft) => rename(draft, path));
+}
+
+async function throughDraft(
+  path: string,
+  text: string | Uint8Array,
+  put: (draft: string) => Promise<void>,
+): Promise<void> {
+  const draft = `${path}.${randomBytes(6).toString("hex")}`;
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: MODE.folder });
+    await write(draft, text);
+    await put(draft);
+  } catch (error) {
+    await rm(draft, { force: true }).catch(() => {}); // the folder may be no folder
+    const { code = "unknown" } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") throw new WaybillError("TARGET_EXISTS", `${path} is there already, and is not overwritten.`);
+    if (code === "ENOSPC") throw new WaybillError("NO_SPACE", `There is no room for ${path}. Make some.`);
+    throw new WaybillError("TARGET_UNWRITABLE", `${path} can't be written (${code}). Check its folder.`);
+  }
+}
+
+async function write(path: string, text: string | Uint8Array): Promise<void> {
+  const file = await open(path, "wx", MODE.file);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
