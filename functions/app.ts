@@ -4,7 +4,7 @@ import type * as z from "zod/mini";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import type { Address, Hex } from "../lib/protocol/hex.ts";
 import type { SignedRequest } from "../lib/protocol/httpsig.ts";
-import { id32, wireText } from "../lib/protocol/wire.ts";
+import { id32, wireText } from "../lib/protocol/requests.ts";
 import { Access, type Found, notFound } from "./access.ts";
 import { authorityOf, type Claim, readClaim, verifyClaim } from "./auth.ts";
 import { readBody } from "./body.ts";

@@ -2,8 +2,8 @@ import * as z from "zod/mini";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import type { Address, Hex } from "../lib/protocol/hex.ts";
 import { type Reason, reasonNames } from "../lib/protocol/reasons.ts";
+import { id32 } from "../lib/protocol/requests.ts";
 import type { Domain } from "../lib/protocol/statements.ts";
-import { id32 } from "../lib/protocol/wire.ts";
 import { Book, type Claim, type Refusal, type Slot, type Verdict } from "./book.ts";
 import type { OutboxStore } from "./outbox.ts";
 

@@ -3,7 +3,8 @@ import { Moment } from "../lib/chain/moment.ts";
 import type { ChainView, Cursor } from "../lib/chain/view.ts";
 import type { Hex } from "../lib/protocol/hex.ts";
 import { MAX_EVENT_BYTES, MAX_EVENTS } from "../lib/protocol/limits.ts";
-import { type eventsAnswer, type eventsQuery, type Head, type TaskEvent, wireText } from "../lib/protocol/wire.ts";
+import { type eventsQuery, wireText } from "../lib/protocol/requests.ts";
+import type { eventsAnswer, Head, TaskEvent } from "../lib/protocol/wire.ts";
 import { type Deps, nowOf } from "./deps.ts";
 import type { Objects } from "./objects.ts";
 

@@ -1,11 +1,90 @@
 import * as z from "zod/mini";
-import { problem } from "../lib/protocol/wire.ts";
+import * as wire from "../lib/protocol/wire.ts";
 import { REQUEST_ID_HEADER } from "./access.ts";
+import * as served from "./routes.ts";
 import { parametersOf, type Route, routes } from "./routes.ts";
 
 type Json = Record<string, unknown>;
 
 const ID = { type: "string", pattern: "^0x[0-9a-f]{64}$" };
+/** What no function needs to know of its routes: what each is for, and the schema of its answer. */
+const descriptions: Readonly<Record<string, Description>> = {
+  openTask: about(served.openTask, wire.openAnswer, "Relays the owner's signed Open."),
+  changeRoster: about(served.changeRoster, wire.statementAnswer, "Relays the owner's signed Admit or Expel."),
+  readTask: about(
+    served.readTask,
+    wire.taskAnswer,
+    "The task's owner, members and newest event, as of the newest block with confirmations on top.",
+  ),
+  readEvents: about(
+    served.readEvents,
+    wire.eventsAnswer,
+    "The task's events after an event (after, block), or before one (before, block), or without a cursor the newest one.",
+  ),
+  postMessage: about(served.postMessage, wire.statementAnswer, "Relays the caller's signed Message."),
+  postReceipt: about(served.postReceipt, wire.statementAnswer, "Relays the caller's signed Receipt."),
+  postWithdrawal: about(
+    served.postWithdrawal,
+    wire.statementAnswer,
+    "Relays the caller's signed Withdraw of a notice of its own.",
+  ),
+  readStatement: about(
+    served.readStatement,
+    wire.statementStateAnswer,
+    "What became of the caller's statement (the owner: any): pending, settled, or refused with the contract's reason.",
+  ),
+  begin: about(
+    served.begin,
+    wire.beginAnswer,
+    "Begins or joins the caller's transfer; answers its plan and the first part URLs.",
+  ),
+  signParts: about(
+    served.signParts,
+    wire.partsAnswer,
+    "Upload URLs for parts of the caller's transfer. Each takes exactly the named bytes.",
+  ),
+  listParts: about(
+    served.listParts,
+    wire.storedPartsAnswer,
+    "The parts of the caller's transfer that the store holds.",
+  ),
+  finish: about(
+    served.finish,
+    wire.finishAnswer,
+    "Completes the caller's transfer under its manifest, publishes notices over it, or both.",
+  ),
+  abort: about(served.abort, wire.abortAnswer, "Aborts the caller's unfinished transfer."),
+  readNotice: about(
+    served.readNotice,
+    wire.noticeAnswer,
+    "A notice, its manifest and the state of every recipient; for its sender, its recipients and the owner.",
+  ),
+  download: about(
+    served.download,
+    wire.downloadAnswer,
+    "The manifest and a GET URL of the payload, for the notice's recipients.",
+  ),
+  reportProgress: about(
+    served.reportProgress,
+    wire.progressAnswer,
+    "How far the caller's download is, for the notice's sender to see: at most once in two seconds.",
+  ),
+};
+
+interface Description {
+  readonly answer: z.ZodMiniType;
+  readonly summary: string;
+}
+
+/** @typeParam A - what the route says that it answers, which the schema must be. */
+function about<A extends z.ZodMiniType>(
+  _route: Route<z.ZodMiniType, z.ZodMiniType, A>,
+  answer: A,
+  summary: string,
+): Description {
+  return { answer, summary };
+}
+
 const WHO = {
   operator: "An owner that this API is configured for.",
   owner: "The task's owner.",
@@ -27,7 +106,7 @@ export function openapi(config: { readonly apiOrigin?: string } = {}): Json {
     ...(config.apiOrigin !== undefined && { servers: [{ url: config.apiOrigin }] }),
     security: [{ erc8128: [] }],
     paths,
-    components: { schemas: { Problem: schemaOf(problem) }, securitySchemes: { erc8128: SIGNATURE } },
+    components: { schemas: { Problem: schemaOf(wire.problem) }, securitySchemes: { erc8128: SIGNATURE } },
   };
 }
 
@@ -49,15 +128,16 @@ const REQUEST_ID = {
 };
 
 function operation(name: string, route: Route): Json {
+  const { answer, summary } = descriptions[name]!;
   return {
     operationId: name,
-    summary: route.summary,
+    summary,
     description: WHO[route.who],
     parameters: [...parametersOf(route.path).map(pathParameter), ...queryParameters(route.query), REQUEST_ID],
     ...(route.body && { requestBody: { required: true, content: json(schemaOf(route.body)) } }),
     responses: {
       ...Object.fromEntries(
-        route.status.map((status) => [status, { description: "Done.", content: json(schemaOf(route.answer)) }]),
+        route.status.map((status) => [status, { description: "Done.", content: json(schemaOf(answer)) }]),
       ),
       default: {
         description: "What was wrong, with a stable code.",

@@ -1,5 +1,6 @@
 import { S3RequestPresigner } from "@aws-sdk/s3-request-presigner";
-import type { PartRequest, PartUrl } from "../lib/protocol/wire.ts";
+import type { PartRequest } from "../lib/protocol/requests.ts";
+import type { PartUrl } from "../lib/protocol/wire.ts";
 import type { CredentialSource } from "./credentials.ts";
 import { type BucketPlace, bucketUrl } from "./endpoint.ts";
 import { pathOf } from "./objects.ts";

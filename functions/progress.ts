@@ -1,7 +1,7 @@
 import * as z from "zod/mini";
 import type { Address, Hex } from "../lib/protocol/hex.ts";
 import { REPORT_INTERVAL_MS } from "../lib/protocol/limits.ts";
-import { type ProgressRequest, progressRequest, progressState } from "../lib/protocol/wire.ts";
+import { type ProgressRequest, progressRequest, progressState } from "../lib/protocol/requests.ts";
 import { progressKey } from "./keys.ts";
 import { overLimit } from "./limit.ts";
 import type { Objects } from "./objects.ts";

@@ -2,8 +2,8 @@ import * as z from "zod/mini";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import { type Hex, wordHex } from "../lib/protocol/hex.ts";
 import { decodeManifest, type Manifest, manifestDigest } from "../lib/protocol/manifest.ts";
+import { id32, signedNotice } from "../lib/protocol/requests.ts";
 import { noticeId } from "../lib/protocol/statements.ts";
-import { id32, signedNotice } from "../lib/protocol/wire.ts";
 import { manifestKey, noticeKey, recordKey, type TransferRef } from "./keys.ts";
 import type { Objects } from "./objects.ts";
 

@@ -1,6 +1,7 @@
 import type * as z from "zod/mini";
 import { MAX_BODY, MAX_FINISH_BODY } from "../lib/protocol/limits.ts";
-import * as wire from "../lib/protocol/wire.ts";
+import * as requests from "../lib/protocol/requests.ts";
+import type * as wire from "../lib/protocol/wire.ts";
 import type { Who } from "./roles.ts";
 
 /**
@@ -16,11 +17,11 @@ export interface Route<
   /** Ids in braces are 64 lower-case hex digits with 0x. */
   readonly path: string;
   readonly who: Who;
-  readonly summary: string;
   /** Without one, the body must be empty. */
   readonly body?: Body;
   readonly query?: Query;
-  readonly answer: Answer;
+  /** Never set: what is answered is known by its type. The schema itself is openapi.ts's, and in no function's bundle. */
+  readonly answer?: Answer;
   /** Every status of success. */
   readonly status: readonly number[];
   /** A repetition of it within the signature's life does no harm, so that it takes no nonce: one is two requests to S3. */
@@ -31,11 +32,9 @@ export interface Route<
   readonly statements?: (body: z.output<Body>) => number;
 }
 
-// Keeps each row's own schema types, which a type on the table would widen.
-function route<B extends z.ZodMiniType, Q extends z.ZodMiniType, A extends z.ZodMiniType>(
-  row: Route<B, Q, A>,
-): Route<B, Q, A> {
-  return row;
+/** Keeps each row's own schema types, which a type on the table would widen. */
+function answering<A extends z.ZodMiniType>() {
+  return <B extends z.ZodMiniType, Q extends z.ZodMiniType>(row: Route<B, Q, A>): Route<B, Q, A> => row;
 }
 
 const task = "/v1/tasks/{task}";
@@ -44,152 +43,118 @@ const one = (): number => 1;
 /** A message's bytes cost gas: so many more of them as much as another statement. */
 const BYTES_PER_STATEMENT = 512;
 
-export const openTask = route({
+export const openTask = answering<typeof wire.openAnswer>()({
   method: "POST",
   path: "/v1/tasks",
   who: "operator",
-  summary: "Relays the owner's signed Open.",
-  body: wire.openRequest,
-  answer: wire.openAnswer,
+  body: requests.openRequest,
   status: [202],
   statements: one,
 });
-export const changeRoster = route({
+export const changeRoster = answering<typeof wire.statementAnswer>()({
   method: "POST",
   path: `${task}/roster`,
   who: "owner",
-  summary: "Relays the owner's signed Admit or Expel.",
-  body: wire.rosterRequest,
-  answer: wire.statementAnswer,
+  body: requests.rosterRequest,
   status: [202],
   statements: one,
 });
-export const readTask = route({
+export const readTask = answering<typeof wire.taskAnswer>()({
   method: "GET",
   path: task,
   who: "reader",
-  summary: "The task's owner, members and newest event, as of the newest block with confirmations on top.",
-  answer: wire.taskAnswer,
   status: [200],
 });
-export const readEvents = route({
+export const readEvents = answering<typeof wire.eventsAnswer>()({
   method: "GET",
   path: `${task}/events`,
   who: "reader",
-  summary:
-    "The task's events after an event (after, block), or before one (before, block), or without a cursor the newest one.",
-  query: wire.eventsQuery,
-  answer: wire.eventsAnswer,
+  query: requests.eventsQuery,
   status: [200],
 });
-export const postMessage = route({
+export const postMessage = answering<typeof wire.statementAnswer>()({
   method: "POST",
   path: `${task}/messages`,
   who: "member",
-  summary: "Relays the caller's signed Message.",
-  body: wire.messageRequest,
-  answer: wire.statementAnswer,
+  body: requests.messageRequest,
   status: [202],
   statements: ({ message }) => 1 + Math.ceil((message.payload.length - 2) / 2 / BYTES_PER_STATEMENT),
 });
-export const postReceipt = route({
+export const postReceipt = answering<typeof wire.statementAnswer>()({
   method: "POST",
   path: `${task}/receipts`,
   who: "member",
-  summary: "Relays the caller's signed Receipt.",
-  body: wire.receiptRequest,
-  answer: wire.statementAnswer,
+  body: requests.receiptRequest,
   status: [202],
   statements: one,
 });
-export const postWithdrawal = route({
+export const postWithdrawal = answering<typeof wire.statementAnswer>()({
   method: "POST",
   path: `${task}/withdrawals`,
   who: "member",
-  summary: "Relays the caller's signed Withdraw of a notice of its own.",
-  body: wire.withdrawalRequest,
-  answer: wire.statementAnswer,
+  body: requests.withdrawalRequest,
   status: [202],
   statements: one,
 });
-export const readStatement = route({
+export const readStatement = answering<typeof wire.statementStateAnswer>()({
   method: "GET",
   path: `${task}/statements/{statement}`,
   who: "reader",
-  summary:
-    "What became of the caller's statement (the owner: any): pending, settled, or refused with the contract's reason.",
-  answer: wire.statementStateAnswer,
   status: [200],
 });
-export const begin = route({
+export const begin = answering<typeof wire.beginAnswer>()({
   method: "POST",
   path: `${task}/transfers`,
   who: "member",
-  summary: "Begins or joins the caller's transfer; answers its plan and the first part URLs.",
-  body: wire.beginRequest,
-  answer: wire.beginAnswer,
+  body: requests.beginRequest,
   status: [200],
 });
-export const signParts = route({
+export const signParts = answering<typeof wire.partsAnswer>()({
   method: "POST",
   path: `${transfer}/parts`,
   who: "member",
-  summary: "Upload URLs for parts of the caller's transfer. Each takes exactly the named bytes.",
-  body: wire.partsRequest,
-  answer: wire.partsAnswer,
+  body: requests.partsRequest,
   status: [200],
 });
-export const listParts = route({
+export const listParts = answering<typeof wire.storedPartsAnswer>()({
   method: "GET",
   path: `${transfer}/parts`,
   who: "member",
-  summary: "The parts of the caller's transfer that the store holds.",
-  answer: wire.storedPartsAnswer,
   status: [200],
 });
-export const finish = route({
+export const finish = answering<typeof wire.finishAnswer>()({
   method: "POST",
   path: `${transfer}/finish`,
   who: "member",
-  summary: "Completes the caller's transfer under its manifest, publishes notices over it, or both.",
-  body: wire.finishRequest,
-  answer: wire.finishAnswer,
+  body: requests.finishRequest,
   status: [200, 202],
   limit: MAX_FINISH_BODY,
   statements: (body) => body.notices.length,
 });
-export const abort = route({
+export const abort = answering<typeof wire.abortAnswer>()({
   method: "DELETE",
   path: transfer,
   who: "member",
-  summary: "Aborts the caller's unfinished transfer.",
-  answer: wire.abortAnswer,
   status: [200],
 });
-export const readNotice = route({
+export const readNotice = answering<typeof wire.noticeAnswer>()({
   method: "GET",
   path: `${task}/notices/{notice}`,
   who: "reader",
-  summary: "A notice, its manifest and the state of every recipient; for its sender, its recipients and the owner.",
-  answer: wire.noticeAnswer,
   status: [200],
 });
-export const download = route({
+export const download = answering<typeof wire.downloadAnswer>()({
   method: "POST",
   path: `${task}/notices/{notice}/download`,
   who: "member",
-  summary: "The manifest and a GET URL of the payload, for the notice's recipients.",
-  answer: wire.downloadAnswer,
   status: [200],
 });
 
-export const reportProgress = route({
+export const reportProgress = answering<typeof wire.progressAnswer>()({
   method: "PUT",
   path: `${task}/notices/{notice}/progress`,
   who: "member",
-  summary: "How far the caller's download is, for the notice's sender to see: at most once in two seconds.",
-  body: wire.progressRequest,
-  answer: wire.progressAnswer,
+  body: requests.progressRequest,
   status: [200],
   limit: 1024,
   replayable: true,

@@ -6,7 +6,8 @@ import {
   ListPartsCommand,
   S3Client,
 } from "@aws-sdk/client-s3";
-import type { PartRequest, PartUrl } from "../lib/protocol/wire.ts";
+import type { PartRequest } from "../lib/protocol/requests.ts";
+import type { PartUrl } from "../lib/protocol/wire.ts";
 import { faultOf, quietSdk, unavailable } from "./aws.ts";
 import type { StoreConfig } from "./objects.ts";
 import { Payloads } from "./payloads.ts";

@@ -17,6 +17,7 @@ import {
 } from "./protocol/httpsig.ts";
 import { MiB, SIGNATURE_WINDOW } from "./protocol/limits.ts";
 import type { Outcome } from "./protocol/reasons.ts";
+import { type PartRequest, wireText } from "./protocol/requests.ts";
 import type { Message, Notice, Open, RosterChange, Signed } from "./protocol/statements.ts";
 import {
   beginAnswer,
@@ -25,13 +26,11 @@ import {
   finishAnswer,
   noticeAnswer,
   openAnswer,
-  type PartRequest,
   partsAnswer,
   problem,
   statementAnswer,
   statementStateAnswer,
   storedPartsAnswer,
-  wireText,
 } from "./protocol/wire.ts";
 import { pause } from "./waiting.ts";
 

@@ -3,7 +3,7 @@ import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import * as z from "zod/mini";
 import { WaybillError } from "./protocol/errors.ts";
-import { id32 } from "./protocol/wire.ts";
+import { id32 } from "./protocol/requests.ts";
 
 const place = z.object({ seq: z.int().check(z.gte(0)), hash: id32 });
 const file = z.object({ seq: z.int().check(z.gte(0)), trail: z.optional(z.array(place)) });

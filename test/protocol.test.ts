@@ -4,6 +4,7 @@ import { fromBase64, toBase64 } from "../lib/protocol/hex.ts";
 import { GiB, MAX_PAYLOAD, MiB } from "../lib/protocol/limits.ts";
 import { compositeChecksum, decodeManifest, encodeManifest, manifestDigest } from "../lib/protocol/manifest.ts";
 import { choosePartSize, partAt, partCount, partsOf, planOf } from "../lib/protocol/plan.ts";
+import { address, noticeJson } from "../lib/protocol/requests.ts";
 import {
   bitmapOf,
   digestOf,
@@ -16,7 +17,6 @@ import {
   statementId,
   taskId,
 } from "../lib/protocol/statements.ts";
-import { address, noticeJson } from "../lib/protocol/wire.ts";
 
 const domain = { chainId: 31337, contract: `0x${"c".repeat(40)}` } as const;
 const word = (digit: string) => `0x${digit.repeat(64)}` as const;

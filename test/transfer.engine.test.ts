@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { compositeChecksum, type Manifest } from "../lib/protocol/manifest.ts";
 import { partsOf } from "../lib/protocol/plan.ts";
-import type { PartRequest } from "../lib/protocol/wire.ts";
+import type { PartRequest } from "../lib/protocol/requests.ts";
 import { type DownloadJob, download, downloadTraffic } from "../lib/transfer/download.ts";
 import { FetchTransport } from "../lib/transfer/fetch-http.ts";
 import { NodeTransport } from "../lib/transfer/node-http.ts";

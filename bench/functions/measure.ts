@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { Api } from "../../lib/api.ts";
 import { MiB } from "../../lib/protocol/limits.ts";
 import { transferId } from "../../lib/protocol/manifest.ts";
-import type { PartRequest } from "../../lib/protocol/wire.ts";
+import type { PartRequest } from "../../lib/protocol/requests.ts";
 import { type Bundle, bundle, type FunctionName, functionNames } from "./bundle.ts";
 import { checkServed, eventIn, type HttpEvent } from "./event.ts";
 import { Instance } from "./instance.ts";

@@ -9,7 +9,8 @@ import {
 } from "@aws-sdk/client-s3";
 import { S3RequestPresigner } from "@aws-sdk/s3-request-presigner";
 import { Store, type UploadedPart } from "../../functions/store.ts";
-import type { PartRequest, PartUrl } from "../../lib/protocol/wire.ts";
+import type { PartRequest } from "../../lib/protocol/requests.ts";
+import type { PartUrl } from "../../lib/protocol/wire.ts";
 import type { S3 } from "./servers.ts";
 
 // What the functions do for an upload, without accounts and chain: they begin it, sign its parts, and complete it. They use

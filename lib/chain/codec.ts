@@ -12,7 +12,6 @@ interface Call {
 
 interface Event {
   readonly name: string;
-  readonly topic: Hex;
   /** The first one is indexed, the others are in the data. */
   readonly fields: readonly ParamType[];
 }
@@ -20,15 +19,35 @@ interface Event {
 /** A function or event as ethers formats it. */
 const LINE = /^(function|event) (\w+)\((.*?)\)(?: view)?(?: returns \((.*)\))?$/;
 const coder: AbiCoder = AbiCoder.defaultAbiCoder();
+// Lines are read when they are first asked for: a request needs three functions, and reading all is a tenth of a cold start.
 const calls = new Map<string, Call>();
-const events = new Map<string, Event>();
+let events: ReadonlyMap<string, Event> | undefined;
 
-for (const line of waybillAbi) {
-  const [, type, name = "", inside = "", returned = ""] = LINE.exec(line) ?? [];
-  const inputs = paramsOf(inside.replaceAll(" indexed ", " "));
-  const hash = id(`${name}(${inputs.map((param) => param.format("sighash"))})`) as Hex;
-  if (type === "function") calls.set(name, { selector: hash.slice(0, 10) as Hex, inputs, outputs: paramsOf(returned) });
-  if (type === "event") events.set(hash, { name, topic: hash, fields: inputs });
+function callOf(name: string): Call {
+  const known = calls.get(name) ?? readCall(name);
+  calls.set(name, known);
+  return known;
+}
+
+function readCall(name: string): Call {
+  const [line] = linesOf("function", name);
+  if (!line) throw new Error(`the contract has no function ${name}`);
+  return { selector: line.hash.slice(0, 10) as Hex, inputs: line.inputs, outputs: paramsOf(line.returned) };
+}
+
+function eventOf(topic: unknown): Event | undefined {
+  events ??= new Map(linesOf("event").map(({ name, hash, inputs }) => [hash, { name, fields: inputs }]));
+  return events.get(String(topic).toLowerCase());
+}
+
+function linesOf(wanted: "function" | "event", only?: string) {
+  return waybillAbi.flatMap((line) => {
+    const [, type, name = "", inside = "", returned = ""] = LINE.exec(line) ?? [];
+    if (type !== wanted || (only !== undefined && name !== only)) return [];
+    const inputs = paramsOf(inside.replaceAll(" indexed ", " "));
+    const hash = id(`${name}(${inputs.map((param) => param.format("sighash"))})`) as Hex;
+    return [{ name, inputs, returned, hash }];
+  });
 }
 
 function paramsOf(text: string): readonly ParamType[] {
@@ -37,24 +56,24 @@ function paramsOf(text: string): readonly ParamType[] {
 
 /** A call of the contract's function. */
 export function encodeCall(name: string, values: readonly unknown[]): Hex {
-  const { selector, inputs } = calls.get(name)!;
+  const { selector, inputs } = callOf(name);
   return concat([selector, coder.encode(inputs, values)]) as Hex;
 }
 
 /** What the function answered, by position and name. Throws if it can't have answered that. */
 export function decodeAnswer(name: string, data: string): Result {
   if (dataLength(data) % 32 !== 0) throw new Error("no answer has this length");
-  return coder.decode(calls.get(name)!.outputs, data);
+  return coder.decode(callOf(name).outputs, data);
 }
 
 /** The name of the contract's event with this first topic; null if it has none such. */
 export function eventName(topic: unknown): string | null {
-  return events.get(String(topic).toLowerCase())?.name ?? null;
+  return eventOf(topic)?.name ?? null;
 }
 
 /** An event's arguments by position and name. Throws if they are malformed. */
 export function decodeEvent(topics: readonly string[], data: string): Result {
-  const { fields } = events.get(String(topics[0]).toLowerCase())!;
+  const { fields } = eventOf(topics[0])!;
   const [indexed, ...others] = fields as [ParamType, ...ParamType[]];
   const values = [...coder.decode([indexed], topics[1] ?? "0x"), ...coder.decode(others, data)];
   return Result.fromItems(

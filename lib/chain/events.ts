@@ -3,7 +3,8 @@ import * as z from "zod/mini";
 import { WaybillError } from "../protocol/errors.ts";
 import { type Hex, toHex } from "../protocol/hex.ts";
 import { type Outcome, outcomeOf } from "../protocol/reasons.ts";
-import { id32, type TaskEvent } from "../protocol/wire.ts";
+import { id32 } from "../protocol/requests.ts";
+import type { TaskEvent } from "../protocol/wire.ts";
 import { decodeEvent, eventName } from "./codec.ts";
 
 const hex = z.string().check(z.regex(/^0x[0-9a-fA-F]*$/));

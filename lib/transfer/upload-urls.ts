@@ -1,6 +1,7 @@
 import { WaybillError } from "../protocol/errors.ts";
 import { MAX_PART_URLS } from "../protocol/limits.ts";
-import type { PartRequest, PartUrl } from "../protocol/wire.ts";
+import type { PartRequest } from "../protocol/requests.ts";
+import type { PartUrl } from "../protocol/wire.ts";
 import { type StoreUrl, takeUrl } from "./http.ts";
 import { orAbort } from "./parts.ts";
 

@@ -1,7 +1,8 @@
 import { WaybillError } from "../protocol/errors.ts";
 import { MAX_PARTS, MAX_PAYLOAD } from "../protocol/limits.ts";
 import { partAt, partCount } from "../protocol/plan.ts";
-import type { PartRequest, PartUrl } from "../protocol/wire.ts";
+import type { PartRequest } from "../protocol/requests.ts";
+import type { PartUrl } from "../protocol/wire.ts";
 import { sha256 } from "./hash.ts";
 import type { Attempt } from "./hedge.ts";
 import { isExpired, isUsable, type StoreRequest, type StoreUrl, type Transport } from "./http.ts";

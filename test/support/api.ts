@@ -25,8 +25,9 @@ import {
   transferId,
 } from "../../lib/protocol/manifest.ts";
 import { partsOf, planOf } from "../../lib/protocol/plan.ts";
+import { wireText } from "../../lib/protocol/requests.ts";
 import { bitmapOf, type Notice, noticeId, placeOf, type Signed } from "../../lib/protocol/statements.ts";
-import { beginAnswer, finishAnswer, wireText } from "../../lib/protocol/wire.ts";
+import { beginAnswer, finishAnswer } from "../../lib/protocol/wire.ts";
 import { type Store as LocalStore, type RequestLog, startStore } from "../../local/store/store.ts";
 import { addressOf, item, Task, World } from "./contract.ts";
 import { secret } from "./secrets.ts";
