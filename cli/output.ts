@@ -1,4 +1,5 @@
 import { WaybillError } from "../lib/protocol/errors.ts";
+import { harmless, jsonLine } from "./words.ts";
 
 /** A line on stderr about what is going on. */
 export function note(text: string): void {
@@ -7,18 +8,35 @@ export function note(text: string): void {
 
 /** The command's answer on stdout: the text, or with --json the object. */
 export function answer(json: boolean | undefined, object: Readonly<Record<string, unknown>>, text: string): void {
-  process.stdout.write(`${json ? JSON.stringify(object) : text}\n`);
+  process.stdout.write(`${json ? jsonLine(object) : text}\n`);
 }
 
 /** The last line of a command that failed. Errors of others may carry anything, so that only their name is told. */
 export function describe(error: unknown, json: boolean): string {
   const code = error instanceof WaybillError ? error.code : "INTERNAL";
   const message = error instanceof WaybillError ? error.message : `Unexpected: ${nameOf(error)}.`;
-  return json ? JSON.stringify({ error: { code, message } }) : `${message} (${code})`;
+  return json ? jsonLine({ error: { code, message } }) : harmless(`${message} (${code})`);
 }
 
 function nameOf(error: unknown): string {
   if (!(error instanceof Error)) return typeof error;
   const { code } = error as NodeJS.ErrnoException;
   return code === undefined ? error.name : `${error.name} ${code}`;
+}
+
+/** How often it is looked whether a source still answers. */
+const LOOK_MS = 5_000;
+
+/** While something follows the chain: tells on stderr that it can't be reached, and that it can again, so that quiet differs from dead. */
+export function warnOfSilence(follower: { readonly fault: unknown }): { end(): void } {
+  let told: string | null = null;
+  const look = (): void => {
+    const { fault } = follower;
+    const words = fault instanceof WaybillError ? `${fault.message} Trying on. (${fault.code})` : null;
+    if (words !== null && told === null) note(harmless(words));
+    if (words === null && told !== null) note("It answers again.");
+    told = words;
+  };
+  const timer = setInterval(look, LOOK_MS);
+  return { end: () => clearInterval(timer) };
 }

@@ -7,7 +7,9 @@ import { deploymentComplete } from "./commands/deployment-complete.ts";
 import { key } from "./commands/key.ts";
 import { local } from "./commands/local.ts";
 import { relayerAddress } from "./commands/relayer-address.ts";
+import { request } from "./commands/request.ts";
 import { post, task } from "./commands/task.ts";
+import { status, tail } from "./commands/watch.ts";
 import { exitCodeOf } from "./exit.ts";
 import { describe } from "./output.ts";
 import { version } from "./version.ts";
@@ -35,7 +37,10 @@ function programOf(context: Context): ReturnType<typeof newCommand> {
     .version(version())
     .addCommand(key(context))
     .addCommand(task(context))
+    .addCommand(status(context))
+    .addCommand(tail(context))
     .addCommand(post(context))
+    .addCommand(request(context))
     .addCommand(local(context))
     .addCommand(contract.addCommand(contractDeploy(context)))
     .addCommand(deployment.addCommand(deploymentComplete(context)))

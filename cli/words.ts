@@ -11,9 +11,28 @@ const UNSAFE = /[\\\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu;
  * @param most Characters, after which it is cut off with "…".
  */
 export function printable(text: string, most = 200): string {
-  const characters = [...text.slice(0, 2 * most + 2)];
-  const shown = characters.slice(0, most).join("").replaceAll(UNSAFE, escaped);
-  return characters.length > most ? `${shown}…` : shown;
+  return cut(text, most).replaceAll(UNSAFE, escaped);
+}
+
+/** The first characters of a text, and "…" if there are more. */
+export function cut(text: string, most: number): string {
+  const characters = [...text.slice(0, 2 * most + 2)]; // a character has two units at most
+  return characters.length > most ? `${characters.slice(0, most).join("")}…` : text;
+}
+
+/** As `printable`, for sentences of ours that quote others: on one line, with backslashes as they are, and whole. */
+export function harmless(text: string): string {
+  return text.replaceAll(UNSAFE, (character) => (character === "\\" ? character : escaped(character)));
+}
+
+/** JSON on one line that a terminal shows and doesn't obey, and that any parser reads as the same value. */
+export function jsonLine(value: unknown): string {
+  return JSON.stringify(value).replaceAll(UNSAFE, (character) => (character === "\\" ? character : units(character)));
+}
+
+function units(character: string): string {
+  const hex = (unit: number): string => `\\u${unit.toString(16).padStart(4, "0")}`;
+  return Array.from({ length: character.length }, (_, i) => hex(character.charCodeAt(i))).join("");
 }
 
 function escaped(character: string): string {
@@ -27,6 +46,21 @@ function escaped(character: string): string {
 /** Seconds of chain time, as people read them everywhere. */
 export function timeOf(seconds: number): string {
   return `${new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+}
+
+/** 12.3 MiB */
+export function sizeOf(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const power = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log2(Math.max(1, bytes)) / 10)));
+  return `${(bytes / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`;
+}
+
+/** 3 s, 5 min, 2 h, 4 d */
+export function spanOf(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`;
 }
 
 /** What accounts are called: by the config file, and "you". */

@@ -75,19 +75,23 @@ export interface ApiOptions {
   readonly fetch?: typeof fetch | undefined;
 }
 
-interface Call<T> {
-  readonly method: "GET" | "POST" | "DELETE";
+interface Request {
+  readonly method: string;
   readonly path: string;
+  /** With its question mark. */
   readonly query?: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+interface Call<T> extends Request {
   readonly body?: unknown;
   readonly answer: Schema<T>;
-  readonly signal?: AbortSignal | undefined;
   /** Tries at most; by default a few. */
   readonly tries?: number;
 }
 
-/** A call with its name. */
-type Named<T> = Call<T> & { readonly requestId: string };
+/** A request with its name. */
+type Named<R extends Request> = R & { readonly requestId: string };
 
 interface Answer {
   readonly status: number;
@@ -191,9 +195,24 @@ export class Api {
     return this.#call({ ...post(`/v1/tasks/${task}/notices/${notice}/download`, undefined, downloadAnswer), signal });
   }
 
+  /**
+   * Any request, for people who script: signed, and sent once, or twice where the clock was wrong.
+   * @returns the answer as it came; with what it says went wrong, if it does.
+   */
+  async exchange(request: Request, body: Uint8Array): Promise<{ body: Uint8Array; problem: WaybillError | null }> {
+    const call = { ...request, requestId: newName() };
+    const once = async (): Promise<{ body: Uint8Array; problem: WaybillError | null }> => {
+      const answer = await this.#send(call, await this.#sign(call, body), body);
+      const isGood = answer.status >= 200 && answer.status < 300;
+      return { body: answer.body, problem: isGood ? null : named(problemOf(answer), call.requestId) };
+    };
+    const first = await once();
+    return first.problem?.code === "CLOCK_SKEW" && this.#correctClock(first.problem) ? once() : first;
+  }
+
   /** A call under a name of its own, by which its user can ask the operator about it. */
   async #call<T>(call: Call<T>): Promise<T> {
-    const requestId = hexlify(randomBytes(16)).slice(2);
+    const requestId = newName();
     try {
       return await this.#tried({ ...call, requestId });
     } catch (error) {
@@ -202,7 +221,7 @@ export class Api {
   }
 
   /** Tries a call until it has an answer, an error that more tries don't cure, or no tries left. */
-  async #tried<T>(call: Named<T>): Promise<T> {
+  async #tried<T>(call: Named<Call<T>>): Promise<T> {
     let corrected = false;
     for (let failures = 0; ; ) {
       try {
@@ -229,7 +248,7 @@ export class Api {
     return true;
   }
 
-  async #once<T>(call: Named<T>): Promise<T> {
+  async #once<T>(call: Named<Call<T>>): Promise<T> {
     const body = call.body === undefined ? new Uint8Array() : toUtf8Bytes(wireText(call.body));
     const headers = await this.#sign(call, body);
     const response = await this.#send(call, headers, body);
@@ -239,7 +258,7 @@ export class Api {
     return parsed.data;
   }
 
-  async #sign(call: Named<unknown>, body: Uint8Array): Promise<Record<string, string>> {
+  async #sign(call: Named<Request>, body: Uint8Array): Promise<Record<string, string>> {
     const { account, deployment, signer } = this.#options;
     const { method, path, query = "" } = call;
     const request: SignedRequest = { method, authority: this.#origin.host, path, query, body };
@@ -258,7 +277,7 @@ export class Api {
     };
   }
 
-  async #send(call: Call<unknown>, headers: Record<string, string>, body: Uint8Array): Promise<Answer> {
+  async #send(call: Request, headers: Record<string, string>, body: Uint8Array): Promise<Answer> {
     const limit = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
     const signal = call.signal ? AbortSignal.any([call.signal, limit]) : limit;
     const { method, path, query = "" } = call;
@@ -313,6 +332,10 @@ function named(error: WaybillError, requestId: string): WaybillError {
     details: { ...details, requestId },
     ...(cause ? { cause } : {}),
   });
+}
+
+function newName(): string {
+  return hexlify(randomBytes(16)).slice(2);
 }
 
 function post<T>(path: string, body: unknown, answer: Schema<T>): Call<T> {
