@@ -20,11 +20,23 @@ const vitest = ({ numPassedTests, numFailedTests, numPendingTests, numTodoTests,
   };
 };
 
+/** What was skipped is said with its name, which says why. */
+const skippedOf = (file) => {
+  try {
+    const { testResults } = JSON.parse(readFileSync(file, "utf8"));
+    const tests = testResults.flatMap(({ assertionResults }) => assertionResults);
+    return tests.filter(({ status }) => status === "skipped" || status === "pending").map(({ fullName }) => fullName);
+  } catch {
+    return [];
+  }
+};
+
 const counts = [
   readCounts("node_modules/.vitest/results.json", vitest),
   readCounts("node_modules/.forge/results.json", (written) => written),
   readCounts("node_modules/.infra/results.json", vitest),
 ];
+for (const name of skippedOf("node_modules/.vitest/results.json")) console.log(`skipped: ${name}`);
 const total = (key) => counts.reduce((sum, count) => sum + count[key], 0);
 const failed = total("failed") + Number(process.argv[2]);
 console.log(`\n${total("passed")} passed, ${failed} failed, ${total("skipped")} skipped`);
