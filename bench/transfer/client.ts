@@ -5,7 +5,7 @@ import { type DownloadJob, download, downloadTraffic } from "../../lib/transfer/
 import type { StoreRequest, Transport } from "../../lib/transfer/http.ts";
 import { sourceOf } from "../../lib/transfer/source.ts";
 import { targetOf } from "../../lib/transfer/target.ts";
-import { Traffic } from "../../lib/transfer/traffic.ts";
+import type { Traffic } from "../../lib/transfer/traffic.ts";
 import { transportOf } from "../../lib/transfer/transport.ts";
 import { upload } from "../../lib/transfer/upload.ts";
 import type { Signed, Upload } from "./office.ts";
@@ -50,7 +50,7 @@ async function work(order: Order): Promise<void> {
   const transport = await transportOf({});
   try {
     if (order.kind === "download") {
-      const traffic = order.connections ? new Traffic(order.connections) : downloadTraffic();
+      const traffic = downloadTraffic(order.connections);
       await atOnce(order.atOnce, order.files, (file) => fetchOne(order, file, transport, traffic));
     } else await atOnce(order.atOnce, order.files, (file) => sendOne(order, file, transport));
   } finally {

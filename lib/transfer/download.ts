@@ -1,24 +1,22 @@
 import { WaybillError } from "../protocol/errors.ts";
 import type { Manifest } from "../protocol/manifest.ts";
 import { type Part, partsOf } from "../protocol/plan.ts";
+import { DownloadUrls } from "./download-urls.ts";
 import { sha256 } from "./hash.ts";
 import type { Attempt } from "./hedge.ts";
-import {
-  isExpired,
-  isUsable,
-  type StoreRequest,
-  type StoreResponse,
-  type StoreUrl,
-  type Transport,
-  takeUrl,
-} from "./http.ts";
+import type { StoreUrl, Transport } from "./http.ts";
 import { giveMemory, takeMemory } from "./memory.ts";
 import { inParallel, type Progress } from "./parts.ts";
-import { fatal, noAnswer, refusalOf, StoreFault, withRetries, wrongAnswer } from "./retry.ts";
+import { fatal, heed, StoreFault, withRetries, wrongAnswer } from "./retry.ts";
+import { type Run, Runs } from "./runs.ts";
+import { rangeOf, Stretch } from "./stretch.ts";
 import { type Lane, type Share, Traffic } from "./traffic.ts";
 
 /** Ranges in flight at most; S3 gives 85-90 MB/s to each, so that these fill any line of today. */
 const MOST_RANGES = 32;
+
+/** Lines down are faster than lines up, and what is asked for costs less than what is sent. */
+const FIRST_RANGES = 8;
 
 /** Where verified parts go. */
 export interface PartSink {
@@ -48,18 +46,27 @@ export interface DownloadJob {
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
 
-/** For downloads that run at the same time. */
-export function downloadTraffic(): Traffic {
-  return new Traffic(MOST_RANGES);
+/** For downloads that run at the same time. @param most Requests at a time. */
+export function downloadTraffic(most: number = MOST_RANGES): Traffic {
+  return new Traffic(most, FIRST_RANGES);
 }
 
+/** What all that works on one payload needs. */
+interface Order {
+  readonly job: DownloadJob;
+  readonly urls: DownloadUrls;
+  readonly runs: Runs;
+  readonly share: Share;
+}
+
+/** A run of parts that has its turn. */
 interface Begun {
-  readonly part: Part;
+  readonly run: Run;
   readonly lane: Lane;
 }
 
 /**
- * Fetches a payload in ranges, as many at a time as pays, and verifies each part before the sink gets it.
+ * Fetches a payload in ranges of one or more parts, as many at a time as pays, and verifies each part before the sink gets it.
  *
  * @throws WaybillError CORRUPT when a part is wrong twice, over two connections; CONFLICT when the object was replaced;
  * GONE; UNREACHABLE, UNAVAILABLE, BAD_SERVER of the store; what the sink, `refresh` and `onProgress` throw; the
@@ -68,33 +75,35 @@ interface Begun {
 export async function download(job: DownloadJob): Promise<void> {
   const { manifest, sink, signal, traffic = downloadTraffic() } = job;
   const parts = manifest.size === 0 ? [] : partsOf(manifest).filter(({ number }) => !sink.held?.has(number));
-  const urls = new DownloadUrls(job);
   const progress = tracker(job);
   if (manifest.size === 0) await checkEmpty(manifest);
   const share = traffic.join(manifest.partSize);
-  const feed = (aborted: AbortSignal): AsyncGenerator<Begun> => inTurn(parts, share, aborted);
+  const order = { job, share, urls: new DownloadUrls(job), runs: new Runs(parts, manifest.partSize) };
+  const finish = async (landing: Landing, aborted: AbortSignal): Promise<void> => {
+    const memory = (await landing.whole) ?? (await fetchAgain(order, landing, aborted));
+    await sink.write(landing.part, memory.bytes);
+    memory.give();
+    progress(landing.part.length);
+  };
   try {
-    await inParallel(feed, signal, async ({ part, lane }, aborted) => {
-      const own = sink.memory(part);
-      const bytes = (own ?? takeMemory(part.length)).subarray(0, part.length);
-      await getPart({ job, urls, part, lane, bytes }, aborted);
-      await sink.write(part, bytes);
-      if (!own) giveMemory(bytes);
-      share.give(part.length);
-      progress(part.length);
-    });
+    await inParallel(
+      (aborted) => inTurn(order, aborted),
+      signal,
+      (begun, aborted) => inParallel((ending) => landings(order, begun, ending), aborted, finish),
+    );
   } finally {
     share.leave();
   }
 }
 
-/** A part's turn comes when there is memory for it and it may be asked for. */
-async function* inTurn(parts: readonly Part[], share: Share, signal: AbortSignal): AsyncGenerator<Begun> {
-  for (const part of parts) {
-    await share.take(part.length, signal);
+/** A run's turn comes when there is one and it may be asked for. */
+async function* inTurn({ runs, share }: Order, signal: AbortSignal): AsyncGenerator<Begun> {
+  while (await runs.ready(signal)) {
     const lane = share.lane();
     await lane.enter(signal);
-    yield { part, lane };
+    const run = runs.take(share.lanes);
+    if (run) yield { run, lane };
+    else lane.leave(); // meanwhile it was all begun
   }
 }
 
@@ -102,33 +111,165 @@ async function checkEmpty(manifest: Manifest): Promise<void> {
   if (manifest.parts[0] !== (await sha256(new Uint8Array()))) throw corrupt(1);
 }
 
-interface PartJob extends Begun {
-  readonly job: DownloadJob;
-  readonly urls: DownloadUrls;
-  /** Where the part shall lie. */
+/** Memory of one part. Whoever has it gives it back when nobody looks at it any more. */
+interface PartMemory {
   readonly bytes: Uint8Array;
+  readonly give: () => void;
 }
 
-/** Fills `bytes` with what the manifest says of this part. */
-async function getPart(order: PartJob, signal: AbortSignal): Promise<void> {
-  const wrongs = { count: 0 };
-  let url: StoreUrl | null = null;
-  const attempt = async (last: StoreFault | null): Promise<void> => {
-    url = await order.urls.get(last?.remedy === "expired" ? url : null, signal);
-    await fetchPart(order, url, wrongs, signal);
+/** Waits for room. @param first Before parts that have not been tried. */
+async function memoryFor({ job, share }: Order, part: Part, signal: AbortSignal, first = false): Promise<PartMemory> {
+  await share.take(part.length, signal, first);
+  const own = job.sink.memory(part);
+  const bytes = (own ?? takeMemory(part.length)).subarray(0, part.length);
+  const give = (): void => {
+    if (!own) giveMemory(bytes);
+    share.give(part.length);
   };
-  await withRetries(order.lane, attempt, signal);
+  return { bytes, give };
+}
+
+/** A part that comes, or has come. */
+interface Landing {
+  readonly part: Part;
+  /** The last byte has come; false: it will not. */
+  readonly landed: Promise<boolean>;
+  /** It is verified; null: it must be fetched again. */
+  readonly whole: Promise<PartMemory | null>;
+  /** How it went so far. */
+  readonly past: Past;
+}
+
+/** What is known of a part that is fetched again. */
+interface Past {
+  /** How often its digest was wrong. */
+  wrongs: number;
+  url: StoreUrl | null;
+  fault: StoreFault | null;
+}
+
+/**
+ * One request's parts as they come. The next one lands while the last is verified and written, if there is memory for it; if there is
+ * none, the socket is not read. What a request that ends early has not begun, others fetch.
+ */
+async function* landings(order: Order, { run, lane }: Begun, signal: AbortSignal): AsyncGenerator<Landing> {
+  const { runs, share, job } = order;
+  const stretch = new Stretch(job.transport, false);
+  let doubted = false;
+  try {
+    for (let part = run.begin(); part; part = run.begin()) {
+      const landing = land(order, { run, lane, stretch, part }, await memoryFor(order, part, signal), signal);
+      landing.whole.then((memory) => (doubted ||= memory === null)).catch(() => {}); // whoever finishes it is told
+      yield landing;
+      if (!(await landing.landed) || doubted || share.crowded) return;
+    }
+  } finally {
+    stretch.end();
+    runs.end(run);
+    lane.leave();
+  }
+}
+
+function land(
+  order: Order,
+  { run, lane, stretch, part }: Begun & { stretch: Stretch; part: Part },
+  memory: PartMemory,
+  signal: AbortSignal,
+): Landing {
+  const past: Past = { wrongs: 0, url: null, fault: null };
+  let tell: (landed: boolean) => void = () => {};
+  const landed = new Promise<boolean>((resolve) => (tell = resolve));
+  const read = async (attempt: Attempt): Promise<void> => {
+    const moved = (bytes: number): void => {
+      run.moved(bytes);
+      attempt.moved(bytes);
+    };
+    const how = { ...attempt, moved };
+    if (!stretch.isOpen) await openRun(order, { run, stretch, part, past }, how, signal);
+    await stretch.read(memory.bytes, how);
+  };
+  const first = (attempt: Attempt): Promise<void> =>
+    read(attempt).then(
+      () => tell(true),
+      (error: unknown) => {
+        heed(error, lane);
+        tell(false);
+        throw error;
+      },
+    );
+  const whole = fetchPart({ order, lane, part, past, bytes: memory.bytes, first }, signal).then(
+    () => memory,
+    (error: unknown) => {
+      memory.give();
+      if (!(error instanceof StoreFault)) throw error;
+      past.fault = error;
+      return null;
+    },
+  );
+  return { part, landed, whole, past };
+}
+
+/** Asks for all parts that are the run's now. Nothing after that is asked for can be added, but some may be taken away. */
+async function openRun(
+  { job, urls, runs }: Order,
+  { run, stretch, part, past }: { run: Run; stretch: Stretch; part: Part; past: Past },
+  how: Attempt,
+  signal: AbortSignal,
+): Promise<void> {
+  past.url = await urls.get(null, signal);
+  const { last } = run;
+  try {
+    await stretch.open(past.url, rangeOf(part, last, job.manifest.size), how);
+  } catch (error) {
+    // Some proxies cut long answers short.
+    if (last !== part && error instanceof StoreFault && error.error.code === "BAD_SERVER") runs.keepShort();
+    throw error;
+  }
+}
+
+/** Fetches a part by a request of its own after a request for it, or for its run, has failed. */
+async function fetchAgain(order: Order, { part, past }: Landing, signal: AbortSignal): Promise<PartMemory> {
+  const { job, urls, share } = order;
+  const lane = share.lane();
+  const attempt = async (last: StoreFault | null): Promise<PartMemory> => {
+    const url = await urls.get(last?.remedy === "expired" ? past.url : null, signal);
+    past.url = url;
+    const memory = await memoryFor(order, part, signal, true);
+    const first = (attempt: Attempt): Promise<void> =>
+      fetchAlone(job, url, part, memory.bytes, past.wrongs > 0, attempt);
+    try {
+      await fetchPart({ order, lane, part, past, bytes: memory.bytes, first }, signal);
+      return memory;
+    } catch (error) {
+      memory.give();
+      throw error;
+    }
+  };
+  return withRetries(lane, attempt, signal, past.fault);
+}
+
+interface Fetching {
+  readonly order: Order;
+  readonly lane: Lane;
+  readonly part: Part;
+  readonly past: Past;
+  /** Where the part shall lie. */
+  readonly bytes: Uint8Array;
+  /** Brings it there. */
+  readonly first: (attempt: Attempt) => Promise<void>;
 }
 
 /** Once, or twice at a time when the first takes too long; the second has memory of its own. */
-async function fetchPart(order: PartJob, url: StoreUrl, wrongs: { count: number }, signal: AbortSignal): Promise<void> {
-  const { job, part, lane, bytes } = order;
+async function fetchPart({ order, lane, part, past, bytes, first }: Fetching, signal: AbortSignal): Promise<void> {
+  const { job, urls } = order;
   const spares: Uint8Array[] = [];
-  const fetch = async ({ second, signal, moved }: Attempt): Promise<Uint8Array> => {
-    const into = second ? takeMemory(part.length) : bytes;
-    if (second) spares.push(into);
-    await getRange(job, url, part, into, { fresh: second || wrongs.count > 0, signal, moved });
-    await verify(job.manifest, part, into, wrongs);
+  const fetch = async (attempt: Attempt): Promise<Uint8Array> => {
+    const into = attempt.second ? takeMemory(part.length) : bytes;
+    if (attempt.second) {
+      spares.push(into);
+      await fetchAlone(job, await urls.get(null, signal), part, into, true, attempt);
+    } else await first(attempt);
+    await verify(job.manifest, part, into, past);
     return into;
   };
   const fetched = await lane.run(part.length, part.length, fetch, signal);
@@ -136,84 +277,25 @@ async function fetchPart(order: PartJob, url: StoreUrl, wrongs: { count: number 
   for (const spare of spares) giveMemory(spare);
 }
 
-/** A part that is wrong is fetched once more, over a new connection; then it is what was stored. */
-async function verify(manifest: Manifest, part: Part, bytes: Uint8Array, wrongs: { count: number }): Promise<void> {
-  if ((await sha256(bytes)) === manifest.parts[part.number - 1]) return;
-  wrongs.count += 1;
-  if (wrongs.count > 1) throw fatal(corrupt(part.number));
-  throw wrongAnswer("it sent a part that is not what the manifest says");
-}
-
-async function getRange(
-  job: DownloadJob,
+async function fetchAlone(
+  { transport, manifest }: DownloadJob,
   url: StoreUrl,
   part: Part,
   into: Uint8Array,
-  how: Pick<StoreRequest, "fresh" | "signal" | "moved">,
+  fresh: boolean,
+  attempt: Attempt,
 ): Promise<void> {
-  const range = `bytes=${part.start}-${part.start + part.length - 1}`;
-  const response = await job.transport
-    .request({ method: "GET", url: url.url, headers: { ...url.headers, range }, ...how })
-    .catch((error: unknown) => {
-      throw noAnswer(error);
-    });
-  if (response.status !== 200 && response.status !== 206) throw await refusalOf(response, isExpired(url));
-  try {
-    checkAnswer(response, part, job.manifest.size);
-    await fill(response, into);
-  } finally {
-    response.discard();
-  }
+  const stretch = new Stretch(transport, fresh);
+  await stretch.open(url, rangeOf(part, part, manifest.size), attempt);
+  await stretch.read(into, attempt);
 }
 
-/** Status, range, length and encoding must be what was asked for, or the bytes are somebody else's. */
-function checkAnswer(response: StoreResponse, part: Part, size: number): void {
-  if (response.status !== 206) throw wrongAnswer("it answered a range with the whole");
-  const range = response.header("content-range");
-  if (range !== `bytes ${part.start}-${part.start + part.length - 1}/${size}`)
-    throw wrongAnswer("it answered with another range");
-  const length = response.header("content-length");
-  if (length !== null && length !== String(part.length)) throw wrongAnswer("it announced another length");
-  const encoding = response.header("content-encoding");
-  if (encoding !== null && !/^(identity)?$/i.test(encoding)) throw wrongAnswer("it encoded the bytes");
-}
-
-async function fill(response: StoreResponse, into: Uint8Array): Promise<void> {
-  try {
-    if ((await response.read(into)) < into.length) throw wrongAnswer("it sent less than the range");
-    if ((await response.read(new Uint8Array(1))) > 0) throw wrongAnswer("it sent more than the range");
-  } catch (error) {
-    throw error instanceof StoreFault ? error : noAnswer(error);
-  }
-}
-
-/** One URL for all parts, renewed by whoever first needs a new one. */
-class DownloadUrls {
-  readonly #job: DownloadJob;
-  #current: Promise<StoreUrl>;
-  #renewing = false;
-
-  constructor(job: DownloadJob) {
-    this.#job = job;
-    this.#current = this.#take(job.url, job.issued);
-    this.#current.catch(() => {}); // whoever asks is told
-  }
-
-  /** `dead`: the URL that the store has just called expired; another may have been fetched since. */
-  async get(dead: StoreUrl | null, signal: AbortSignal): Promise<StoreUrl> {
-    const url = await this.#current;
-    if (this.#renewing || (isUsable(url) && url !== dead)) return this.#current;
-    this.#renewing = true;
-    const issued = performance.now();
-    this.#current = this.#job.refresh(signal).then((found) => this.#take(found, issued));
-    return this.#current.finally(() => {
-      this.#renewing = false;
-    });
-  }
-
-  async #take(found: DownloadJob["url"], issued: number): Promise<StoreUrl> {
-    return takeUrl(found, found.expiresIn, issued, this.#job.storeOrigin);
-  }
+/** A part that is wrong is fetched once more, over a new connection; then it is what was stored. */
+async function verify(manifest: Manifest, part: Part, bytes: Uint8Array, past: Past): Promise<void> {
+  if ((await sha256(bytes)) === manifest.parts[part.number - 1]) return;
+  past.wrongs += 1;
+  if (past.wrongs > 1) throw fatal(corrupt(part.number));
+  throw wrongAnswer("it sent a part that is not what the manifest says");
 }
 
 function tracker({ manifest, sink, onProgress }: DownloadJob): (bytes: number) => void {

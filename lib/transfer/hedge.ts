@@ -97,6 +97,7 @@ export async function race<T>(
   const stop = new AbortController();
   const abort = (): void => stop.abort(outer.reason);
   outer.addEventListener("abort", abort, { once: true });
+  if (outer.aborted) abort();
   const running: Promise<unknown>[] = [];
   try {
     return await new Promise<T>((resolve, reject) => {

@@ -4,7 +4,7 @@
 /** Enough to see whether more helps, few enough for any store. */
 const START = 4;
 /** While doubling, a level that already shows its gain is left after this, so that a fast link is in use soon. */
-const ROUND_MS = 100;
+const ROUND_MS = 50;
 /** ... if this much went through per request: less is a matter of chance. */
 const ROUND_BYTES: number = 256 * 1024;
 /** A level that shows no gain by then has none. Some round trips long, new connections included. */
@@ -15,6 +15,8 @@ const DOUBLING_GAIN = 1.25;
 const PROBE_GAIN = 1.05;
 /** After probes that brought nothing the next one waits longer, so that looking costs next to nothing: 16 ticks are 8 s. */
 const MAX_REST = 16;
+/** A level that was worth its step up is not left for a lower one, to see whether that does as well, unless it gives this much less than then. */
+const WORTH = 0.8;
 /** A link that gives twice what it gave, and not because of us, is another link. */
 const OTHER_LINK = 2;
 const COLLAPSE = { share: 0.5, ms: 3_000 };
@@ -42,6 +44,8 @@ export class Pace {
   #rest = 0;
   #rested = 0;
   #best = 0;
+  /** What the present level gave when it turned out to be worth its step up; 0: it has not. */
+  #worth = 0;
   #lowSince: number | null = null;
   #slowedAt = Number.NEGATIVE_INFINITY;
   /** When the store asked for less. */
@@ -53,6 +57,11 @@ export class Pace {
   constructor(most: number, start: number = START) {
     this.#most = most;
     this.allowed = Math.min(start, most);
+  }
+
+  /** How many there will soon be, if all goes well. */
+  get expected(): number {
+    return this.#phase === "doubling" ? this.#top() : this.allowed;
   }
 
   /** How many there may ever be. */
@@ -74,7 +83,7 @@ export class Pace {
     const ms = now - this.#mark.at;
     const moved = bytes - this.#mark.bytes;
     const goodput = moved / ms;
-    if (ms >= TICK_MS) this.#judge(now, goodput);
+    if (ms >= TICK_MS) this.#judge(now, goodput, moved);
     else if (this.#phase === "doubling" && ms >= ROUND_MS && moved >= ROUND_BYTES * this.allowed) this.#glance(goodput);
   }
 
@@ -89,11 +98,14 @@ export class Pace {
     this.#forget();
   }
 
-  #judge(now: number, goodput: number): void {
+  #judge(now: number, goodput: number, moved: number): void {
     if (now - this.#slowedAt > CEILING_MS) this.#ceiling = Number.POSITIVE_INFINITY;
     if (this.#hasCollapsed(now, goodput)) {
       this.#goTo(Math.floor(this.allowed / 2), "resting");
       this.#forget();
+    } else if (this.#before === 0 && moved < ROUND_BYTES * this.allowed) {
+      this.#stand(goodput); // every request more would be a part more that is lost when we die
+      this.#goTo(this.allowed, "resting");
     } else if (this.#phase === "doubling") this.#judgeDoubling(goodput);
     else if (this.#phase === "probing") this.#judgeProbe(goodput);
     else this.#judgeRest(goodput);
@@ -108,7 +120,7 @@ export class Pace {
   }
 
   #forget(): void {
-    this.#best = this.#before = 0;
+    this.#best = this.#before = this.#worth = 0;
     this.#lowSince = null;
     this.#rest = 0;
     this.#step = 1;
@@ -126,6 +138,7 @@ export class Pace {
 
   #double(goodput: number): void {
     this.#stand(goodput);
+    this.#worth = goodput;
     const next = Math.min(2 * this.allowed, this.#top());
     this.#goTo(next, next > this.allowed ? "doubling" : "resting");
   }
@@ -141,14 +154,21 @@ export class Pace {
   #judgeProbe(goodput: number): void {
     if (goodput > this.#before * PROBE_GAIN) {
       this.#stand(goodput);
+      this.#worth = this.#step > 0 ? goodput : 0;
       this.#rest = 0;
       this.#step *= 2; // the right direction: back from a collapse in a few ticks
       this.#probe();
     } else {
       this.#rest = Math.min(MAX_REST, 2 * this.#rest + 1);
-      this.#step = this.#step > 0 ? -1 : this.#stepUp();
+      this.#turn();
       this.#goTo(this.#home, "resting");
     }
+  }
+
+  /** The other way next time. */
+  #turn(): void {
+    const worthIt = this.#worth > 0 && this.#before > this.#worth * WORTH;
+    this.#step = this.#step > 0 && !worthIt ? -1 : this.#stepUp();
   }
 
   /** One in ten, at least one: one among thirty could never gain five per cent. */
@@ -158,7 +178,7 @@ export class Pace {
 
   #probe(): void {
     const next = Math.max(1, Math.min(this.allowed + this.#step, this.#top()));
-    if (next === this.allowed) this.#step = this.#step > 0 ? -1 : this.#stepUp(); // at an end: the other way next time
+    if (next === this.allowed) this.#turn(); // at an end
     this.#goTo(next, next === this.allowed ? "resting" : "probing");
   }
 

@@ -106,27 +106,35 @@ async function readText(response: StoreResponse): Promise<string> {
 
 /**
  * Tries until it works, nothing helps, or the tries are used up. `attempt` learns what went wrong before. It runs in the part's
- * lane, which is left for others while we wait, and at the end.
+ * lane, which is left for others while we wait, and at the end. @param before How a try has failed already, which was heeded.
  * @throws WaybillError, or the signal's reason.
  */
 export async function withRetries<T>(
   lane: Lane,
   attempt: (last: StoreFault | null) => Promise<T>,
   signal: AbortSignal,
+  before: StoreFault | null = null,
 ): Promise<T> {
   let last: StoreFault | null = null;
+  let failures = 0;
+  let refreshes = 0;
+  const after = async (error: unknown): Promise<void> => {
+    signal.throwIfAborted();
+    if (!(error instanceof StoreFault)) throw error;
+    const counted = error.remedy === "expired" ? ++refreshes > MAX_REFRESHES : ++failures >= TRIES;
+    if (error.remedy === "fatal" || counted) throw error.error;
+    if (error.remedy === "again") await backOff(lane, error, failures, signal);
+    last = error;
+  };
   try {
-    for (let failures = 0, refreshes = 0; ; ) {
+    if (before) await after(before);
+    for (;;) {
       await lane.enter(signal, last !== null);
       try {
         return await attempt(last);
       } catch (error) {
-        signal.throwIfAborted();
-        if (!(error instanceof StoreFault)) throw error;
-        const counted = error.remedy === "expired" ? ++refreshes > MAX_REFRESHES : ++failures >= TRIES;
-        if (error.remedy === "fatal" || counted) throw error.error;
-        if (error.remedy === "again") await backOff(lane, error, failures, signal);
-        last = error;
+        heed(error, lane);
+        await after(error);
       }
     }
   } finally {
@@ -134,8 +142,12 @@ export async function withRetries<T>(
   }
 }
 
+/** To be called before the lane is another's: the store may want fewer requests of all of us. */
+export function heed(error: unknown, lane: Lane): void {
+  if (error instanceof StoreFault && error.slower) lane.slowDown(error.retryAfter);
+}
+
 async function backOff(lane: Lane, fault: StoreFault, failures: number, signal: AbortSignal): Promise<void> {
-  if (fault.slower) lane.slowDown(fault.retryAfter); // before the lane is another's
   lane.leave();
   await pause(Math.max(patience(fault, failures), lane.retry()), signal);
 }

@@ -1,5 +1,6 @@
 interface Waiting {
   readonly amount: number;
+  readonly first: boolean;
   readonly enter: () => void;
 }
 
@@ -22,6 +23,11 @@ export class Room {
     return this.#line.length === 0 && this.#used < this.#capacity;
   }
 
+  /** Whether somebody waits who goes before all others. */
+  get urgent(): boolean {
+    return this.#line[0]?.first ?? false;
+  }
+
   /** @throws the signal's reason when it aborts first. @param first Before all others. */
   async take(amount: number, signal: AbortSignal, first = false): Promise<void> {
     signal.throwIfAborted();
@@ -34,7 +40,7 @@ export class Room {
         signal.removeEventListener("abort", stop);
         resolve();
       };
-      const waiting = { amount, enter };
+      const waiting = { amount, first, enter };
       const stop = (): void => {
         this.#line.splice(this.#line.indexOf(waiting), 1);
         this.#admit();

@@ -7,7 +7,7 @@ import { Room } from "./room.ts";
 /** Memory of all parts in flight, whatever their size: a recipient with half a GiB must do. */
 const MAX_IN_FLIGHT: number = 128 * MiB;
 /** How often the pace looks; a transfer notices its chance within this. */
-const LOOK_MS = 100;
+const LOOK_MS = 50;
 /** A look that comes so late comes from a process that was busy, and answers may have lain here all the time. */
 const LATE_MS = 300;
 
@@ -28,10 +28,10 @@ export class Traffic {
   #lookedAt = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  /** @param most Requests at a time. */
-  constructor(most: number) {
+  /** @param most Requests at a time. @param start How many it begins with. */
+  constructor(most: number, start?: number) {
     this.#most = most;
-    this.#pace = new Pace(most);
+    this.#pace = new Pace(most, start);
     this.lanes = new Room(this.#pace.allowed);
   }
 
@@ -56,6 +56,17 @@ export class Traffic {
   readonly count = (bytes: number): void => {
     this.#bytes += bytes;
   };
+
+  /** How many requests there will be at a time, as far as is known. */
+  get expected(): number {
+    return this.#pace.expected;
+  }
+
+  /** Whether a request of this share that could end well now should: fewer may run, a retry waits, or others have less. */
+  crowds(share: Share): boolean {
+    if (this.lanes.used > this.#pace.allowed || this.lanes.urgent) return true;
+    return [...this.#shares].some(({ waiting, running }) => waiting > 0 && running + 1 < share.running);
+  }
 
   /** The store asked all of us to slow down, and to ask for nothing at all for a time. */
   slowDown(retryAfter: number): void {
@@ -105,6 +116,8 @@ export class Share {
   readonly #traffic: Traffic;
   #memory = 0;
   #lanes = 0;
+  #waiting = 0;
+  #left = false;
 
   constructor(traffic: Traffic, most: number) {
     this.#traffic = traffic;
@@ -116,41 +129,76 @@ export class Share {
     return this.#traffic.lanes.idle;
   }
 
-  /** Waits for room for a part. */
-  async take(bytes: number, signal: AbortSignal): Promise<void> {
-    await this.#traffic.memory.take(bytes, signal);
+  /** Requests that run. */
+  get running(): number {
+    return this.#lanes;
+  }
+
+  /** Requests that would like to. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** How many requests it will have at a time, as far as is known. */
+  get lanes(): number {
+    return this.#traffic.expected;
+  }
+
+  /** Whether a request that could end well now should make room for others. */
+  get crowded(): boolean {
+    return this.#traffic.crowds(this);
+  }
+
+  /** Waits for room for a part. @param first Before all others. */
+  async take(bytes: number, signal: AbortSignal, first = false): Promise<void> {
+    await this.#traffic.memory.take(bytes, signal, first);
     this.#memory += bytes;
+    if (this.#left) this.#empty();
   }
 
   give(bytes: number): void {
+    if (this.#left) return;
     this.#traffic.memory.give(bytes);
     this.#memory -= bytes;
   }
 
-  /** For the requests of one part. */
+  /** For the requests of one part, or of a run of them. */
   lane(): Lane {
     return new Lane(this.#traffic, this);
   }
 
   async enter(signal: AbortSignal, first: boolean): Promise<void> {
-    await this.#traffic.lanes.take(1, signal, first);
+    this.#waiting += 1;
+    try {
+      await this.#traffic.lanes.take(1, signal, first);
+    } finally {
+      this.#waiting -= 1;
+    }
     this.#lanes += 1;
+    if (this.#left) this.#empty();
   }
 
-  exit(lanes = 1): void {
-    this.#traffic.lanes.give(lanes);
-    this.#lanes -= lanes;
+  exit(): void {
+    if (this.#left) return;
+    this.#traffic.lanes.give(1);
+    this.#lanes -= 1;
   }
 
-  /** The transfer is over. A feed that was stopped in the middle may have taken what it never used. */
+  /** The transfer is over. A feed that was stopped in the middle may have taken what it never used, and may yet give it back. */
   leave(): void {
-    this.give(this.#memory);
-    this.exit(this.#lanes);
+    this.#left = true;
+    this.#empty();
     this.#traffic.leave(this);
+  }
+
+  #empty(): void {
+    this.#traffic.memory.give(this.#memory);
+    this.#traffic.lanes.give(this.#lanes);
+    this.#memory = this.#lanes = 0;
   }
 }
 
-/** One part's place among the requests that may run. */
+/** A place among the requests that may run. */
 export class Lane {
   readonly #traffic: Traffic;
   readonly #share: Share;
