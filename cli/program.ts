@@ -8,6 +8,7 @@ import { key } from "./commands/key.ts";
 import { local } from "./commands/local.ts";
 import { relayerAddress } from "./commands/relayer-address.ts";
 import { request } from "./commands/request.ts";
+import { serve } from "./commands/serve.ts";
 import { post, task } from "./commands/task.ts";
 import { status, tail } from "./commands/watch.ts";
 import { exitCodeOf } from "./exit.ts";
@@ -42,6 +43,7 @@ function programOf(context: Context): ReturnType<typeof newCommand> {
     .addCommand(post(context))
     .addCommand(request(context))
     .addCommand(local(context))
+    .addCommand(serve(context))
     .addCommand(contract.addCommand(contractDeploy(context)))
     .addCommand(deployment.addCommand(deploymentComplete(context)))
     .addCommand(relayer.addCommand(relayerAddress(context)))

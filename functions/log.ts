@@ -63,11 +63,12 @@ const WITHHELD = "[withheld]";
  * Without a sink nothing is said.
  */
 export class Log {
-  readonly #service: Service;
+  readonly #service: Service | "serve";
   readonly #sink: Sink | undefined;
   readonly #facts: Facts;
 
-  constructor(service: Service, sink?: Sink, facts: Facts = {}) {
+  /** `service`: which function it is of, or "serve" for what runs them all. */
+  constructor(service: Service | "serve", sink?: Sink, facts: Facts = {}) {
     this.#service = service;
     this.#sink = sink;
     this.#facts = facts;

@@ -9,10 +9,13 @@ const PENDING_MS = 1_000;
 const IDLE_MS = 60_000;
 const MAX_BACKOFF_MS = 10_000;
 
-/** Steps whenever the bell rings, every second while anything is pending, and on through every error. */
+/**
+ * Steps whenever the bell rings, every second while anything is pending, and on through every error. `idle`: milliseconds
+ * between two looks at an empty outbox, 60,000 by default.
+ */
 export async function runPublisher(
   publisher: Pick<Publisher, "step">,
-  { signal, bell, log }: { signal: AbortSignal; bell: DoorBell; log?: Sink },
+  { signal, bell, log, idle = IDLE_MS }: { signal: AbortSignal; bell: DoorBell; log?: Sink; idle?: number },
 ): Promise<void> {
   const lines = new Log("publisher", log);
   let failures = 0;
@@ -20,7 +23,7 @@ export async function runPublisher(
     try {
       const { pending, moved } = await publisher.step(signal);
       failures = 0;
-      if (pending === 0 || !moved) await bell.wait(pending > 0 ? PENDING_MS : IDLE_MS, signal);
+      if (pending === 0 || !moved) await bell.wait(pending > 0 ? PENDING_MS : idle, signal);
     } catch (error) {
       failures += 1;
       lines.failure("a turn failed", error);

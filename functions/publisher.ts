@@ -145,26 +145,29 @@ async function publisherFromEnv(
   metrics: Metrics,
 ): Promise<{ publisher: Publisher; config: Config }> {
   const config = configFromEnv(env);
-  const set = environment.safeParse(env);
-  if (!set.success) {
-    const names = set.error.issues.map((issue) => String(issue.path[0])).join(", ");
-    throw new WaybillError("USAGE", `Set ${names} to what docs/design.md says.`);
-  }
   const publisher = new Publisher({
     ...config,
+    fees: feesFromEnv(env),
     store: new Objects(config),
     relayer: await relayerFromEnv(env, config.region),
-    fees: feesFrom(set.data),
     log: toStdout,
     metrics,
   });
   return { publisher, config };
 }
 
-function feesFrom({ WAYBILL_MAX_FEE_PER_GAS, WAYBILL_FEES }: z.output<typeof environment>): FeePolicy {
-  const cap = BigInt(WAYBILL_MAX_FEE_PER_GAS);
+/** What a publisher may pay. @throws WaybillError USAGE that names the variable, and never its value. */
+export function feesFromEnv(env: Readonly<Record<string, string | undefined>>): FeePolicy {
+  const set = environment.safeParse(env);
+  if (!set.success) {
+    const names = set.error.issues.map((issue) => String(issue.path[0])).join(", ");
+    throw new WaybillError("USAGE", `Set ${names} to what docs/design.md says.`);
+  }
+  const cap = BigInt(set.data.WAYBILL_MAX_FEE_PER_GAS);
   if (cap === 0n) return { kind: "free" };
-  return WAYBILL_FEES === "legacy" ? { kind: "legacy", maxGasPrice: cap } : { kind: "market", maxFeePerGas: cap };
+  return set.data.WAYBILL_FEES === "legacy"
+    ? { kind: "legacy", maxGasPrice: cap }
+    : { kind: "market", maxFeePerGas: cap };
 }
 
 let deployed: Awaited<ReturnType<typeof publisherFromEnv>> | null = null;

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import http, { type IncomingMessage, type ServerResponse } from "node:http";
 import https from "node:https";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import { WaybillError } from "../lib/protocol/errors.ts";
 
@@ -64,6 +64,7 @@ const REQUEST_TIMEOUT_MS = 60_000;
 const KEEP_ALIVE_MS = 75_000;
 const SWEEP_CONNECTIONS_MS = 2_000;
 const MAX_HEADERS = 16 * 1024;
+const HANDSHAKE_TIMEOUT_MS = 10_000;
 
 /**
  * One HTTP server for the functions' apps. Bodies are cut off by the apps, each route at its own limit.
@@ -75,6 +76,9 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   const desk = new Desk(options.onExchange);
   server.on("request", desk.listener);
+  server.on(server instanceof https.Server ? "secureConnection" : "connection", (socket: Socket) =>
+    desk.welcome(socket),
+  );
   const origin = await listen(server, options);
   const stop = (): Promise<void> =>
     new Promise((resolve) => {
@@ -105,7 +109,12 @@ async function newServer(tls: TlsFiles | undefined): Promise<http.Server | https
   };
   if (tls === undefined) return http.createServer(limits);
   try {
-    return https.createServer({ ...limits, ...(await pemOf(tls)), minVersion: "TLSv1.2" });
+    return https.createServer({
+      ...limits,
+      ...(await pemOf(tls)),
+      minVersion: "TLSv1.2",
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+    });
   } catch (cause) {
     throw cause instanceof WaybillError ? cause : badTls(cause);
   }
@@ -154,6 +163,8 @@ class Desk {
   readonly #onExchange: ((exchange: Exchange) => void) | undefined;
   readonly #answers = new Set<ServerResponse>();
   readonly #polls = new Set<AbortController>();
+  /** Connections, and how many requests on each are being answered. */
+  readonly #sockets = new Map<Socket, number>();
   #app: Mounted | null = null;
   #leaving = false;
   #closing = false;
@@ -183,20 +194,37 @@ class Desk {
     for (const poll of this.#polls) poll.abort();
   }
 
-  /** Each connection ends with the answer that it waits for. */
+  welcome(socket: Socket): void {
+    this.#sockets.set(socket, 0);
+    socket.once("close", () => this.#sockets.delete(socket));
+  }
+
+  /**
+   * Each connection ends with the answer that it waits for; Node's own `close` leaves those on which nothing was ever asked, and
+   * those whose answer is on its way just now.
+   */
   closeConnections(): void {
     this.#closing = true;
     for (const answer of this.#answers) if (!answer.headersSent) answer.setHeader("connection", "close");
+    for (const [socket, running] of this.#sockets) if (running === 0) socket.destroySoon();
   }
 
-  #note({ method = "", url = "" }: IncomingMessage, response: ServerResponse): void {
+  #note({ method = "", url = "", socket }: IncomingMessage, response: ServerResponse): void {
     const begun = performance.now();
     this.#answers.add(response);
+    this.#sockets.set(socket, (this.#sockets.get(socket) ?? 0) + 1);
     if (this.#closing) response.setHeader("connection", "close");
     response.once("close", () => {
       this.#answers.delete(response);
+      this.#finished(socket);
       this.#onExchange?.({ method, url, status: response.statusCode, seconds: (performance.now() - begun) / 1000 });
     });
+  }
+
+  #finished(socket: Socket): void {
+    const left = (this.#sockets.get(socket) ?? 1) - 1;
+    if (!socket.destroyed) this.#sockets.set(socket, left);
+    if (this.#closing && left === 0) socket.destroySoon();
   }
 
   #answer(request: Request): Response | Promise<Response> {

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Wallet } from "ethers";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { eachOf } from "../functions/crew.ts";
 import { SharedFileDataChannel, TaskContractor } from "../lib/index.ts";
 import { startAnvil } from "../local/anvil.ts";
 import { startStore } from "../local/store/store.ts";
@@ -146,18 +147,18 @@ describe("waybill local", () => {
         /^The folder .+ can't be written \((EEXIST|ENOTDIR)\)\. \(TARGET_UNWRITABLE\)$/,
       ],
       [["--dir", "two", "--port", port], 2, /^Nothing can listen on 127\.0\.0\.1:\d+ \(EADDRINUSE\)\. .+ \(USAGE\)$/],
-      [["--dir", "two", "--rpc-port", port], 2, /^The chain's port is taken\. .+ \(USAGE\)$/],
-      [["--dir", "two", "--s3-port", port], 2, /^The store can't listen on 127\.0\.0\.1:\d+\. \(USAGE\)$/],
-      [["--dir", "two", "--s3", "http://127.0.0.1:1"], 2, /^--s3 and --bucket go together.+ \(USAGE\)$/],
-      [["--dir", "two", "--rpc", "http://127.0.0.1:1"], 2, /^Say where the relayer's key is.+ \(USAGE\)$/],
+      [["--dir", "three", "--rpc-port", port], 2, /^The chain's port is taken\. .+ \(USAGE\)$/],
+      [["--dir", "four", "--s3-port", port], 2, /^The store can't listen on 127\.0\.0\.1:\d+\. \(USAGE\)$/],
+      [["--dir", "five", "--s3", "http://127.0.0.1:1"], 2, /^--s3 and --bucket go together.+ \(USAGE\)$/],
+      [["--dir", "six", "--rpc", "http://127.0.0.1:1"], 2, /^Say where the relayer's key is.+ \(USAGE\)$/],
       [["--participants", "257"], 2, /^A task is opened with at most 256 participants\. \(USAGE\)$/],
       [["--metrics", "9464"], 2, /host:port.+ \(USAGE\)$/],
     ];
-    for (const [args, code, words] of cases) {
+    await eachOf(cases, 3, async ([args, code, words]) => {
       const made = await run(process.execPath, [join(ROOT, "dist/cli/waybill.js"), "local", ...args], home);
       expect(made.stderr.trimEnd()).toMatch(words);
       expect(made).toMatchObject({ code, stdout: "" });
-    }
+    });
     expect(await readdir(join(home, "foreign"))).toEqual(["thesis.txt"]);
   });
 });
