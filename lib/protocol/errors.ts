@@ -58,6 +58,9 @@ const codes = {
 /** A stable name for one way of failing. */
 export type ErrorCode = keyof typeof codes;
 
+/** All of them, as the pages of the documentation list them. */
+export const errorCodes: readonly ErrorCode[] = Object.keys(codes) as ErrorCode[];
+
 /** What an error may carry beside its message. */
 export interface ErrorOptions {
   /** The error beneath, if any. */
