@@ -4,6 +4,7 @@ import { Wallet } from "ethers";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type * as z from "zod/mini";
 import { readClaim, verifyClaim } from "../functions/auth.ts";
+import { openapi } from "../functions/openapi.ts";
 import { parametersOf, type Route, routes } from "../functions/routes.ts";
 import { errorCodes, isServerCode, statusOf, WaybillError } from "../lib/protocol/errors.ts";
 import { type Address, fromBase64, type Hex } from "../lib/protocol/hex.ts";
@@ -160,6 +161,15 @@ describe("docs/developer.md", () => {
       expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: said.join(""), stderr: "" });
     }
   });
+});
+
+it("openapi.json says what a field's name and type leave open, and tells two things of one name apart", () => {
+  const told = JSON.stringify(openapi());
+  expect(told).toContain('"manifest":{"type":"string","pattern":"^0x[0-9a-f]{64}$","description":"SHA-256 of');
+  expect(told).toContain('"description":"Base64 of the manifest\'s exact bytes');
+  expect(told).toMatch(/"recipients":\{"type":"string",[^{}]*\{64\}\$","description":"Bitmap:/);
+  expect(told).toContain('"description":"The recipients\' accounts, in the order of their bits."');
+  expect(told).toContain("erc8128:<chainId>:<lower-case account>");
 });
 
 it("the pages' links to files of the repository lead somewhere", async () => {
