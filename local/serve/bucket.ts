@@ -5,7 +5,8 @@ import { WaybillError } from "../../lib/protocol/errors.ts";
 
 /** Tried among what is short-lived anyway, so that a crash in between leaves nothing for long. */
 const PLACE = "progress/check/";
-const CREDENTIALS = /AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|Forbidden|AuthorizationHeaderMalformed/;
+const CREDENTIALS =
+  /AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|Forbidden|AuthorizationHeaderMalformed|UserNotFound/;
 
 /**
  * Tries what Waybill's safety rests on: a write under a condition, a part that must have its SHA-256, and a completion that
