@@ -160,12 +160,13 @@ class Member:
         self.notices[self.notice_id(notice)] = {**notice, "answers": dict.fromkeys(to), "withdrawn": False}
 
     def on_receipts(self, event):
-        receipt = {"task": self.task, "notice": event["notice"], "outcome": OUTCOMES[event["outcome"]]}
-        notice = self.notices.get(event["notice"], {"answers": {}})
-        for signature in event["signatures"]:
-            author = self.signer("Receipt", receipt, signature)
-            check(author in self.index and not notice["answers"].get(author), "a receipt")
-            notice["answers"][author] = event["outcome"]
+        for group in event.get("receipts", [event]):
+            receipt = {"task": self.task, "notice": group["notice"], "outcome": OUTCOMES[group["outcome"]]}
+            notice = self.notices.get(group["notice"], {"answers": {}})  # of a contract wallet's notice nothing is known
+            for signature in group["signatures"]:
+                author = self.signer("Receipt", receipt, signature)
+                check(author in self.index and not notice["answers"].get(author), "a receipt")
+                notice["answers"][author] = group["outcome"]
 
     def on_withdrawn(self, event):
         notice = self.notices.get(event["notice"])

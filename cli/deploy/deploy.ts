@@ -1,6 +1,7 @@
 import { formatEther, formatUnits, getCreateAddress, keccak256, Transaction } from "ethers";
 import { type Fees, feesNow, learnPolicy } from "../../lib/chain/fees.ts";
 import { ChainReader } from "../../lib/chain/reader.ts";
+import { outbound } from "../../lib/outbound.ts";
 import { WaybillError } from "../../lib/protocol/errors.ts";
 import { type Address, type Hex, toHex } from "../../lib/protocol/hex.ts";
 import { pause } from "../../lib/waiting.ts";
@@ -232,7 +233,7 @@ function maxFeeOf(fees: Fees): bigint {
 
 /** As every participant will check it: the chain's id, the contract's EIP-712 domain, the numbering of blocks. */
 async function checkDomain({ rpc, chainId, confirmations }: DeployOrder, contract: Address): Promise<void> {
-  const reader = new ChainReader({ rpc, chainId, contract, confirmations });
+  const reader = new ChainReader({ rpc, chainId, contract, confirmations, fetch: (await outbound()).fetch });
   try {
     await reader.tip();
   } finally {
