@@ -1,4 +1,6 @@
-import { getBytes, hexlify, randomBytes, type Signer, toUtf8Bytes, toUtf8String } from "ethers";
+import type { Signer } from "ethers";
+import { randomBytes } from "ethers/crypto";
+import { getBytes, hexlify, toUtf8Bytes, toUtf8String } from "ethers/utils";
 import type * as z from "zod/mini";
 import type { Cursor } from "./chain/view.ts";
 import { readWithin } from "./protocol/body.ts";

@@ -1,4 +1,5 @@
-import { hexlify, randomBytes } from "ethers";
+import { randomBytes } from "ethers/crypto";
+import { hexlify } from "ethers/utils";
 import { type NoticeStatus, sessionOf, statusOf, type TaskContractor } from "./contractor.ts";
 import { type Gathered, gather, type SourceFailure } from "./gather.ts";
 import { type ComplementaryHandler, withHandler } from "./handler.ts";

@@ -1,4 +1,6 @@
-import { hexlify, randomBytes, type Signer } from "ethers";
+import type { Signer } from "ethers";
+import { randomBytes } from "ethers/crypto";
+import { hexlify } from "ethers/utils";
 import type { Member, NoticeRecord } from "./chain/ledger.ts";
 import { type BodyOf, encodeBody, encodeKind, type MessageKinds, readNews, type TaskNews } from "./messages.ts";
 import { accountsOf, checkCount, checkNames, checkNotice, checkSigner, checkTask, totalOf, usage } from "./options.ts";

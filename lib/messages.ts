@@ -1,4 +1,5 @@
-import { decodeBytes32String, encodeBytes32String, getBytes, toUtf8Bytes, toUtf8String } from "ethers";
+import { decodeBytes32String, encodeBytes32String } from "ethers/abi";
+import { getBytes, toUtf8Bytes, toUtf8String } from "ethers/utils";
 import type { News } from "./chain/ledger.ts";
 import { usage } from "./options.ts";
 import { type Address, type Hex, toHex } from "./protocol/hex.ts";

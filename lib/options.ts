@@ -1,4 +1,4 @@
-import { isAddress } from "ethers";
+import { isAddress } from "ethers/address";
 import { WaybillError } from "./protocol/errors.ts";
 import { type Address, type Hex, toHex } from "./protocol/hex.ts";
 import { MAX_TAG, MiB } from "./protocol/limits.ts";

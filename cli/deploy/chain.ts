@@ -1,4 +1,4 @@
-import { toQuantity } from "ethers";
+import { toQuantity } from "ethers/utils";
 import * as z from "zod/mini";
 import { isRefusal, Rpc } from "../../lib/chain/rpc.ts";
 import { outbound } from "../../lib/outbound.ts";

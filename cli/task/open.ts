@@ -1,5 +1,6 @@
 import type { Command } from "commander";
-import { hexlify, randomBytes } from "ethers";
+import { randomBytes } from "ethers/crypto";
+import { hexlify } from "ethers/utils";
 import { TaskContractor, WaybillError } from "../../lib/index.ts";
 import type { Context } from "../command.ts";
 import { orInterrupted, type RelayOptions, relayOf } from "../membership.ts";

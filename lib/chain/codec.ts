@@ -1,4 +1,6 @@
-import { AbiCoder, concat, dataLength, id, ParamType, Result } from "ethers";
+import { AbiCoder, ParamType, Result } from "ethers/abi";
+import { id } from "ethers/hash";
+import { concat, dataLength } from "ethers/utils";
 import { waybillAbi } from "../protocol/abi.ts";
 import type { Hex } from "../protocol/hex.ts";
 

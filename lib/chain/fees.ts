@@ -1,4 +1,4 @@
-import { toQuantity } from "ethers";
+import { toQuantity } from "ethers/utils";
 import * as z from "zod/mini";
 import { WaybillError } from "../protocol/errors.ts";
 import type { Rpc } from "./rpc.ts";

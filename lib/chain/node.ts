@@ -1,4 +1,5 @@
-import { type Result, toQuantity } from "ethers";
+import type { Result } from "ethers/abi";
+import { toQuantity } from "ethers/utils";
 import * as z from "zod/mini";
 import { WaybillError } from "../protocol/errors.ts";
 import type { Address, Hex } from "../protocol/hex.ts";

@@ -39,6 +39,7 @@ export class Partial implements PartSink {
   readonly #size: number;
   readonly #file: FileHandle;
   readonly #journal: Journal;
+  #writing: Promise<unknown> = Promise.resolve();
   #unsynced = 0;
   #synced: number = performance.now();
   #syncing: Promise<void> | null = null;
@@ -91,7 +92,7 @@ export class Partial implements PartSink {
   async write({ number, start }: Part, bytes: Uint8Array): Promise<void> {
     await attempt(this.#path, async () => {
       if (this.#fault) throw this.#fault;
-      await writeAll(this.#file, bytes, start);
+      await this.#put(bytes, start);
       await this.#journal.add(number);
     });
     this.#unsynced += bytes.length;
@@ -100,6 +101,13 @@ export class Partial implements PartSink {
     this.#syncing = this.#sync().finally(() => {
       this.#syncing = null;
     });
+  }
+
+  /** One at a time, as the system does it anyway: whoever waits for a file's lock meanwhile burns a processor or holds one of Node's few threads. */
+  #put(bytes: Uint8Array, start: number): Promise<void> {
+    const turn = this.#writing.then(() => writeAll(this.#file, bytes, start));
+    this.#writing = turn.catch(() => {});
+    return turn;
   }
 
   /** The payload is whole, and stays so whatever happens to the machine. */
