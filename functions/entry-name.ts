@@ -10,11 +10,12 @@ export interface Posted {
 }
 
 /**
- * The name of an outbox entry: {arrival in ms, 13 digits}-{kind rank}-{statement id}[.{receipt}].json. So the order of names
+ * The name of an outbox entry: {arrival in ms, 13 digits}-{kind rank}-{statement id}[/{receipt}].json. So the order of names
  * is the order of arrival, and the rank keeps an Open before the Notice that was posted in the same millisecond.
  *
  * A receipt is so short that it stands in its entry's name: receipts come in the greatest numbers and all at once, and one page
- * of a listing tells of a thousand, a GET of one.
+ * of a listing tells of a thousand, a GET of one. It stands behind a slash, because S3-compatible stores that keep objects
+ * as files take no more than 255 bytes between two slashes.
  */
 export interface EntryName {
   readonly arrival: number;
@@ -26,14 +27,14 @@ export interface EntryName {
 /** outcome, task, notice, author, signature, request */
 const RECEIPT_BYTES = 1 + 32 + 32 + 20 + 65 + 16;
 const NO_REQUEST = "0".repeat(32);
-const NAME: RegExp = /^([0-9]{13})-[0-9]-(0x[0-9a-f]{64})(?:\.([\w-]{222}))?\.json$/;
+const NAME: RegExp = /^([0-9]{13})-[0-9]-(0x[0-9a-f]{64})(?:\/([\w-]{222}))?\.json$/;
 
 /** So that the order of keys is the order of times. */
 export const timeKey = (ms: number): string => String(Math.max(0, ms)).padStart(13, "0");
 
 export function nameOf(id: Hex, posted: Posted, arrival: number): string {
   const receipt = packed(posted);
-  return `${timeKey(arrival)}-${itemKinds[posted.signed.statement.kind]}-${id}${receipt && `.${receipt}`}.json`;
+  return `${timeKey(arrival)}-${itemKinds[posted.signed.statement.kind]}-${id}${receipt && `/${receipt}`}.json`;
 }
 
 /** Null for what is no entry of ours. */
