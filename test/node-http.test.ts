@@ -158,6 +158,23 @@ describe("a body", () => {
     ]);
   });
 
+  it("is asked about again after a connection that ended in its midst: what was said is lost", async () => {
+    const server = await serve((socket) =>
+      server.onRequest(socket, async (head, body) => {
+        if (server.heads.length === 2) return void socket.destroy();
+        if (/^expect/im.test(head)) socket.write("HTTP/1.1 100 Continue\r\n\r\n");
+        await body;
+        socket.end(whole("").replace("\r\n", "\r\nConnection: close\r\n"));
+      }),
+    );
+    const transport = make();
+    expect((await transport.request(put(server.origin, 100_000))).status).toBe(200);
+    await expect(transport.request(put(server.origin, 100_000))).rejects.toThrow();
+    expect((await transport.request(put(server.origin, 100_000))).status).toBe(200);
+    const asked = server.heads.map((head) => /^expect: 100-continue\r$/m.test(head));
+    expect(asked).toEqual([true, false, true]);
+  });
+
   it("does not travel when it is refused", async () => {
     let came = 0;
     const server = await serve((socket) => {

@@ -29,15 +29,23 @@ export class Origin {
     const expect = this.#expect === "yes" && request.body !== undefined;
     const head = headOf({ ...request, expect });
     const connection = (fresh ? null : this.#takeFree()) ?? (await this.#open(fresh, request.signal));
-    const answer = await connection.exchange({ ...request, expect }, head);
+    const answer = await connection.exchange({ ...request, expect }, head).catch((error: unknown) => {
+      this.#askAgain(request); // who ends a connection in the middle of a body may have said why, and nobody could hear it
+      throw error;
+    });
     const { status } = answer.head;
     if (expect && status === 417) {
       this.#expect = "never";
       answer.discard();
       return this.request(request, fresh);
     }
-    if (request.body !== undefined && this.#expect !== "never") this.#expect = status < 300 ? "no" : "yes";
+    if (status >= 300) this.#askAgain(request);
+    else if (request.body !== undefined && this.#expect !== "never") this.#expect = "no";
     return answer;
+  }
+
+  #askAgain({ body }: Omit<WireRequest, "expect">): void {
+    if (body !== undefined && this.#expect !== "never") this.#expect = "yes";
   }
 
   close(reason: Error): void {
