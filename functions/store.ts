@@ -3,9 +3,11 @@ import {
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
   ListMultipartUploadsCommand,
+  type ListMultipartUploadsCommandOutput,
   ListPartsCommand,
   S3Client,
 } from "@aws-sdk/client-s3";
+import { compositeChecksum } from "../lib/protocol/manifest.ts";
 import type { PartRequest } from "../lib/protocol/requests.ts";
 import type { PartUrl } from "../lib/protocol/wire.ts";
 import { faultOf, quietSdk, unavailable } from "./aws.ts";
@@ -36,7 +38,8 @@ export interface UploadedPart {
 
 /**
  * What became of a Complete. `exists`: an object is under the key already; `busy`: another writer at the same instant;
- * `gone`: no such upload; `invalid`: S3 holds other parts than those listed; `unknown`: no answer in time, so it may still happen.
+ * `gone`: no such upload; `invalid`: S3 holds other parts than those listed; `unknown`: no answer in time, or none that tells what
+ * is there now, so it may still happen.
  */
 export type Completion = "done" | "exists" | "busy" | "gone" | "invalid" | "unknown";
 
@@ -127,8 +130,10 @@ export class Store extends Payloads {
       IfNoneMatch: "*",
     });
     try {
-      await this.#client.send(command, { abortSignal: AbortSignal.timeout(COMPLETE_TIMEOUT_MS) });
-      return "done";
+      const options = { abortSignal: AbortSignal.timeout(COMPLETE_TIMEOUT_MS) };
+      const { ChecksumSHA256 } = await this.#client.send(command, options);
+      // versitygw says 200 also while another Complete is still at it, and for an upload that is gone if any object is there.
+      return ChecksumSHA256 === compositeChecksum(parts.map(({ sha256 }) => sha256)) ? "done" : "unknown";
     } catch (error) {
       return completionOf(error);
     }
@@ -146,18 +151,31 @@ export class Store extends Payloads {
     prefix: string,
     after: { key: string; uploadId: string } | null,
   ): Promise<{ entries: OpenUpload[]; more: boolean }> {
-    const command = new ListMultipartUploadsCommand({
-      Bucket: this.place.bucket,
-      Prefix: prefix,
-      ...(after && { KeyMarker: after.key, UploadIdMarker: after.uploadId }),
-    });
-    const page = await this.#send(() => this.#client.send(command, withinCall()));
+    const page = await this.#send(() => this.#uploadsBehind(prefix, after));
     const entries = (page.Uploads ?? []).map(({ Key = "", UploadId = "", Initiated = new Date() }) => ({
       key: Key,
       uploadId: UploadId,
       initiated: Initiated,
     }));
     return { entries, more: page.IsTruncated ?? false };
+  }
+
+  /** versitygw takes no upload's id but of the key behind the marker's. Without it the rest of that key's uploads waits for a later walk. */
+  async #uploadsBehind(
+    Prefix: string,
+    after: { key: string; uploadId: string } | null,
+  ): Promise<ListMultipartUploadsCommandOutput> {
+    const ask = (markers: object): Promise<ListMultipartUploadsCommandOutput> => {
+      const command = new ListMultipartUploadsCommand({ Bucket: this.place.bucket, Prefix, ...markers });
+      return this.#client.send(command, withinCall());
+    };
+    if (after === null) return ask({});
+    try {
+      return await ask({ KeyMarker: after.key, UploadIdMarker: after.uploadId });
+    } catch (error) {
+      if (faultOf(error).name !== "InvalidArgument") throw error;
+      return ask({ KeyMarker: after.key });
+    }
   }
 
   /** Aborts an upload; one that is gone already is no fault. */
