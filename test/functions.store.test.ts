@@ -8,7 +8,7 @@ import { compositeChecksum } from "../lib/protocol/manifest.ts";
 import { type Store as LocalStore, startStore } from "../local/store/store.ts";
 import { type Fault, Faulty } from "./support/faulty.ts";
 
-// The bucket as the functions see it.
+// The bucket as the functions see it, when something goes wrong; the rest is in s3/functions.test.ts, for any server.
 
 let s3: LocalStore;
 let store: Store;
@@ -28,47 +28,6 @@ function open(over: { bucket?: string; s3Endpoint?: string } = {}): Store {
 }
 
 const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("base64");
-
-describe("small objects", () => {
-  it("come back as they were written, and a missing one is null", async () => {
-    const value = { text: "zwölf", list: [1, null] };
-    const written = await store.putJson("a/b.json", value);
-    expect(await store.getJson("a/b.json")).toEqual({ value, etag: written!.etag });
-    expect(await store.getJson("a/c.json")).toBeNull();
-    expect(await store.getBytes("a/c.json")).toBeNull();
-    await store.delete("a/b.json");
-    await store.delete("a/b.json");
-    expect(await store.getJson("a/b.json")).toBeNull();
-  });
-
-  it("are written once under if-none-match, however many try", async () => {
-    const tries = Array.from({ length: 8 }, (_, i) => store.putJson("once", i, { ifNoneMatch: true }));
-    const won = (await Promise.all(tries)).map((answer, i) => (answer ? i : -1)).filter((i) => i >= 0);
-    expect(won).toHaveLength(1);
-    expect((await store.getJson("once"))?.value).toBe(won[0]);
-  });
-
-  it("are changed under if-match only from the version that was read", async () => {
-    const first = await store.putJson("versioned", 1);
-    const second = await store.putJson("versioned", 2, { ifMatch: first!.etag });
-    expect(await store.putJson("versioned", 3, { ifMatch: first!.etag })).toBeNull();
-    expect(await store.getJson("versioned")).toEqual({ value: 2, etag: second!.etag });
-    expect(await store.putJson("never", 1, { ifMatch: first!.etag })).toBeNull();
-  });
-
-  it("are listed in order, after a key, up to a limit, beyond a page of 1,000", async () => {
-    const names = Array.from({ length: 1005 }, (_, i) => `list/${String(i).padStart(5, "0")}`);
-    for (let i = 0; i < names.length; i += 50)
-      await Promise.all(names.slice(i, i + 50).map((name) => store.putJson(name, 0)));
-    const keys = async (options?: object) => (await store.list("list/", options)).map(({ key }) => key);
-    expect(await keys({ limit: 2000 })).toEqual(names);
-    expect(await keys()).toEqual(names.slice(0, 1000));
-    expect(await keys({ limit: 3, startAfter: names[7]! })).toEqual(names.slice(8, 11));
-    expect(await keys({ startAfter: names.at(-1)! })).toEqual([]);
-    const [first] = await store.list("list/", { limit: 1 });
-    expect(Math.abs(Date.now() - first!.modified.getTime())).toBeLessThan(600_000);
-  });
-});
 
 /** A server that answers as it is told to, and what it was asked. */
 async function answering(answer: (response: ServerResponse, nth: number) => void) {
@@ -176,16 +135,6 @@ describe("a small object's request", () => {
     through.close();
     server.stop();
   });
-
-  it("of a key that looks different in a URL is the SDK's", async () => {
-    for (const key of ["odd/a b", "odd/ä+%2F!'()*", "odd/?x=1#y"]) {
-      await store.putJson(key, key);
-      expect((await store.getJson(key))?.value).toBe(key);
-      expect(await store.list(key)).toMatchObject([{ key }]);
-      await store.delete(key);
-      expect(await store.getJson(key)).toBeNull();
-    }
-  });
 });
 
 describe("many objects", () => {
@@ -250,33 +199,6 @@ describe("uploads", () => {
     expect(await store.head(key)).toMatchObject({ size: Buffer.concat(slices).length, checksum });
     expect(await store.listParts(key, uploadId)).toBeNull();
     expect(await store.complete(key, uploadId, held)).toMatch(/gone|exists/);
-  });
-
-  it("tell apart what Complete ran into", async () => {
-    const key = "payload/told";
-    const part = randomBytes(10);
-    const ready = async () => {
-      const uploadId = await store.createUpload(key, "text/plain");
-      const wanted = [{ number: 1, length: 10, sha256: sha256(part) }];
-      const { urls } = await store.presignParts(key, uploadId, wanted);
-      await fetch(urls[0]!.url, { method: "PUT", headers: urls[0]!.headers, body: part });
-      return { uploadId, held: (await store.listParts(key, uploadId))! };
-    };
-    const [first, second] = [await ready(), await ready()];
-    const wrong = first.held.map((entry) => ({ ...entry, sha256: sha256(randomBytes(1)) }));
-    expect(await store.complete(key, first.uploadId, wrong)).toBe("invalid");
-    expect(await store.complete(key, first.uploadId, first.held)).toBe("done");
-    expect(await store.complete(key, second.uploadId, second.held)).toBe("exists");
-    await store.abort(key, second.uploadId);
-    await store.abort(key, second.uploadId);
-    expect(await store.complete(key, second.uploadId, second.held)).toMatch(/gone|exists/);
-  });
-
-  it("are counted under their prefix, up to a limit", async () => {
-    for (const name of ["a", "b", "c"]) await store.createUpload(`counted/${name}`, "text/plain");
-    expect(await store.countUploads("counted/", 10)).toBe(3);
-    expect(await store.countUploads("counted/", 2)).toBe(2);
-    expect(await store.countUploads("counted/b", 10)).toBe(1);
   });
 });
 

@@ -1,9 +1,14 @@
 import { createHash } from "node:crypto";
+import { type Agent, type IncomingHttpHeaders, request } from "node:http";
 import {
   CompleteMultipartUploadCommand,
   type CompleteMultipartUploadCommandInput,
   type CompleteMultipartUploadCommandOutput,
   CreateMultipartUploadCommand,
+  GetObjectCommand,
+  type GetObjectCommandInput,
+  PutObjectCommand,
+  type PutObjectCommandInput,
   S3Client,
   UploadPartCommand,
 } from "@aws-sdk/client-s3";
@@ -15,7 +20,11 @@ export interface S3Target {
   readonly endpoint: string;
   readonly region: string;
   readonly bucket: string;
-  readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string };
+  readonly credentials: {
+    readonly accessKeyId: string;
+    readonly secretAccessKey: string;
+    readonly sessionToken?: string;
+  };
 }
 
 export interface Listed {
@@ -40,7 +49,8 @@ export class S3Probe {
   readonly target: S3Target;
   readonly client: S3Client;
 
-  constructor(target: S3Target) {
+  /** @param clockOffset What its clock shows more than ours, in ms. */
+  constructor(target: S3Target, clockOffset = 0) {
     quietSdk();
     this.target = target;
     this.client = new S3Client({
@@ -49,6 +59,7 @@ export class S3Probe {
       requestChecksumCalculation: "WHEN_REQUIRED",
       responseChecksumValidation: "WHEN_REQUIRED",
       maxAttempts: 1, // a retry would hide what the server said
+      systemClockOffset: clockOffset,
     });
   }
 
@@ -87,6 +98,19 @@ export class S3Probe {
     return this.complete(key, id, parts);
   }
 
+  /** Writes an object and returns its ETag. */
+  async put(key: string, body: Uint8Array | string, more: Partial<PutObjectCommandInput> = {}): Promise<string> {
+    const input = { Bucket: this.target.bucket, Key: key, Body: body, ...more };
+    const { ETag } = await this.client.send(new PutObjectCommand(input));
+    return ETag as string;
+  }
+
+  async read(key: string, more: Partial<GetObjectCommandInput> = {}): Promise<Buffer> {
+    const input = { Bucket: this.target.bucket, Key: key, ...more };
+    const { Body } = await this.client.send(new GetObjectCommand(input));
+    return Buffer.from((await Body?.transformToByteArray()) ?? []);
+  }
+
   async presign(method: string, key: string, options: PresignOptions = {}): Promise<string> {
     const { query = {}, headers = {}, expiresIn = 60, signingDate = new Date() } = options;
     const { protocol, host, hostname, port } = new URL(this.target.endpoint);
@@ -116,6 +140,15 @@ export async function refusal(call: Promise<unknown>): Promise<[code: string, st
   throw new Error("was not refused");
 }
 
+/** What a call of the SDK brings, or the code and status with which it is refused. */
+export async function outcome<T, R>(
+  call: Promise<T>,
+  pick: (answer: T) => R,
+): Promise<R | [code: string, status: number]> {
+  const [result] = await Promise.allSettled([call]);
+  return result.status === "fulfilled" ? pick(result.value) : refusal(call);
+}
+
 /** The same of a plain HTTP answer, with S3's sentence. */
 export async function verdict(response: Response): Promise<{ status: number; code?: string; message?: string }> {
   const text = await response.text();
@@ -132,4 +165,51 @@ export function bytes(length: number, seed = 1): Buffer {
     block.copy(all, offset);
   }
   return all;
+}
+
+export interface RawOptions {
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array;
+  readonly agent?: Agent;
+  /** Waits for 100 Continue before it sends the body. */
+  readonly patient?: boolean;
+}
+
+export interface RawAnswer {
+  readonly status: number;
+  readonly code?: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+  readonly continued: boolean;
+}
+
+/** Unlike fetch, it sends path, Host and framing as they are given. For http alone. */
+export function raw(url: string, options: RawOptions = {}): Promise<RawAnswer> {
+  const { method = "GET", headers = {}, body, agent, patient = false } = options;
+  const [, host = "", port = "80", path = ""] = /^http:\/\/([^:/]+)(?::(\d+))?(\/.*)$/s.exec(url) ?? [];
+  const length = body && !("transfer-encoding" in headers) ? { "content-length": String(body.length) } : {};
+  const expect = patient ? { expect: "100-continue" } : {};
+  return new Promise((resolve, reject) => {
+    let continued = false;
+    const all = { ...headers, ...length, ...expect };
+    const sending = request({ host, port, path, method, headers: all, ...(agent && { agent }) });
+    sending.once("error", reject).once("continue", () => {
+      continued = true;
+      sending.end(body);
+    });
+    sending.once("response", (answer) => {
+      const chunks: Buffer[] = [];
+      answer.on("data", (chunk: Buffer) => chunks.push(chunk)).once("error", reject);
+      answer.once("end", () => {
+        if (patient && !continued) sending.destroy();
+        const whole = Buffer.concat(chunks);
+        const code = /<Code>([^<]*)</.exec(whole.toString())?.[1];
+        const { statusCode: status = 0, headers } = answer;
+        resolve({ status, headers, body: whole, continued, ...(code && { code }) });
+      });
+    });
+    if (patient) sending.flushHeaders();
+    else sending.end(body);
+  });
 }
