@@ -99,6 +99,7 @@ export function openapi(config: { readonly apiOrigin?: string } = {}): Json {
   const paths: Record<string, Json> = {
     "/health": { get: open("health", "Answers when the API runs.", { type: "object" }) },
     "/openapi.json": { get: open("openapi", "This document.", { type: "object" }) },
+    "/docs": { get: open("docs", "This document for people's eyes.", { type: "string" }, "text/html") },
   };
   for (const [name, route] of Object.entries(routes))
     paths[route.path] = { ...paths[route.path], [route.method.toLowerCase()]: operation(name, route) };
@@ -158,8 +159,8 @@ function operation(name: string, route: Route): Json {
   };
 }
 
-function open(name: string, summary: string, schema: Json): Json {
-  const responses = { 200: { description: "Done.", content: json(schema) } };
+function open(name: string, summary: string, schema: Json, type = "application/json"): Json {
+  const responses = { 200: { description: "Done.", content: { [type]: { schema } } } };
   return { operationId: name, summary, security: [], responses };
 }
 

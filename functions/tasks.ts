@@ -20,6 +20,7 @@ import type { Head, noticeAnswer, recipientState, taskAnswer } from "../lib/prot
 import { App, type Call, type Reply } from "./app.ts";
 import { checkDeadline } from "./deadline.ts";
 import { nowOf, type PostingDeps as Posting } from "./deps.ts";
+import { DOCS_HEADERS, docsPage } from "./docs-page.ts";
 import { openapiDocument } from "./document.ts";
 import { Events } from "./events.ts";
 import type { Chain, Glance } from "./glance.ts";
@@ -103,7 +104,8 @@ export function createTasks(deps: PostingDeps): Hono {
     ).hono;
   return app
     .get("/health", (c) => c.json({ ok: true }))
-    .get("/openapi.json", (c) => c.json(openapiDocument(deps.config)));
+    .get("/openapi.json", (c) => c.json(openapiDocument(deps.config)))
+    .get("/docs", (c) => c.body(docsPage(openapiDocument(deps.config)), 200, { ...DOCS_HEADERS }));
 }
 
 export const handler: LambdaHandler = lambdaOf("tasks", createTasks, (config) => new Objects(config));

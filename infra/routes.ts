@@ -26,6 +26,7 @@ export const routes = {
     readNotice: "GET /v1/tasks/{task}/notices/{notice}",
     health: "GET /health",
     openapi: "GET /openapi.json",
+    docs: "GET /docs",
   },
 } as const satisfies Readonly<Record<string, Readonly<Record<string, string>>>>;
 

@@ -1,6 +1,7 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { createApi } from "../functions/api.ts";
+import { openapi } from "../functions/openapi.ts";
 import { toBase64, wordHex } from "../lib/protocol/hex.ts";
 import { decodeManifest } from "../lib/protocol/manifest.ts";
 import { EVERYONE, noticeId, statementId } from "../lib/protocol/statements.ts";
@@ -179,6 +180,20 @@ describe.each(["the app", "a socket", "Lambda events"])("through %s", (way) => {
       paths: Record<string, object>;
     };
     expect(document.paths["/v1/tasks/{task}/transfers/{transfer}/finish"]).toHaveProperty("post.requestBody");
+  });
+
+  it("/docs shows people every call that openapi.json tells programs, and loads nothing", async () => {
+    const page = await api.drive(new Request(`${api.deps.config.apiOrigin}/docs`));
+    expect(page.headers.get("content-type")).toMatch(/^text\/html/);
+    const html = await page.text();
+    const { paths } = openapi() as { paths: Record<string, Record<string, { operationId: string }>> };
+    for (const [path, methods] of Object.entries(paths))
+      for (const [method, { operationId }] of Object.entries(methods))
+        expect(html).toContain(`<h2 id="${operationId}"><code>${method.toUpperCase()} ${path}</code></h2>`);
+    expect(html.match(/<(script|link|img|iframe|object|base|form)|\b(src|on\w+)=|url\(|https?:/gi)).toBe(null);
+    const [style] = /(?<=<style>).*?(?=<\/style>)/s.exec(html)!;
+    const hash = createHash("sha256").update(style).digest("base64");
+    expect(page.headers.get("content-security-policy")).toContain(`default-src 'none'; style-src 'sha256-${hash}';`);
   });
 
   it("the bytes of a manifest come back exactly as they were sent", async () => {

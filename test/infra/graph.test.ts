@@ -76,12 +76,12 @@ describe("what an operator must set", () => {
 
 describe("the routes", () => {
   it("are those of the functions' own table, under its names", () => {
-    const { health, openapi, ...tasks } = routes.tasks;
+    const { health, openapi, docs, ...tasks } = routes.tasks;
     const listed = { ...routes.uploads, ...routes.downloads, ...tasks };
     expect(listed).toEqual(
       Object.fromEntries(Object.entries(table).map(([name, { method, path }]) => [name, `${method} ${path}`])),
     );
-    expect([health, openapi]).toEqual(["GET /health", "GET /openapi.json"]);
+    expect([health, openapi, docs]).toEqual(["GET /health", "GET /openapi.json", "GET /docs"]);
   });
 
   it("lead to the function whose app serves them", async () => {

@@ -26,6 +26,7 @@ export function serversIn(graph: Graph): Record<string, string> {
 
 const ROUTES = [
   "DELETE /v1/tasks/{task}/transfers/{transfer}",
+  "GET /docs",
   "GET /health",
   "GET /openapi.json",
   "GET /v1/tasks/{task}",
