@@ -38,6 +38,7 @@ const counts = [
   readCounts("node_modules/.s3/results.json", (written) =>
     written.skipped ? { passed: 0, failed: 0, skipped: 1, excused: true } : vitest(written),
   ),
+  readCounts("node_modules/.supply/results.json", (written) => written),
 ];
 for (const name of skippedOf("node_modules/.vitest/results.json")) console.log(`skipped: ${name}`);
 const total = (key) => counts.reduce((sum, count) => sum + count[key], 0);
