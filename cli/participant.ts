@@ -46,12 +46,16 @@ export function addParticipantOptions(command: Command): Command {
   addConfigOption(command);
   add(command, "--deployment <file>", "the operator's deployment.json", "WAYBILL_DEPLOYMENT");
   addKeyOptions(command);
-  add(command, "--rpc <urls>", "own nodes of the chain, with commas", "WAYBILL_RPC");
+  addRpcOption(command);
   return add(command, "--state-dir <folder>", "keeps the reading position", "WAYBILL_STATE_DIR");
 }
 
 export function addConfigOption(command: Command): Command {
   return add(command, "--config <file>", "the settings that are not given otherwise", "WAYBILL_CONFIG");
+}
+
+export function addRpcOption(command: Command): Command {
+  return add(command, "--rpc <urls>", "own nodes of the chain, with commas", "WAYBILL_RPC");
 }
 
 export function addKeyOptions(command: Command): Command {

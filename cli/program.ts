@@ -6,6 +6,7 @@ import { contractDeploy } from "./commands/contract-deploy.ts";
 import { deploymentComplete } from "./commands/deployment-complete.ts";
 import { key } from "./commands/key.ts";
 import { local } from "./commands/local.ts";
+import { participant } from "./commands/participant.ts";
 import { relayerAddress } from "./commands/relayer-address.ts";
 import { request } from "./commands/request.ts";
 import { serve } from "./commands/serve.ts";
@@ -36,6 +37,7 @@ function programOf(context: Context): ReturnType<typeof newCommand> {
   return program
     .description("Moves large payloads between the parties of a federated-learning task.")
     .version(version())
+    .addCommand(participant(context))
     .addCommand(key(context))
     .addCommand(task(context))
     .addCommand(status(context))

@@ -83,7 +83,12 @@ export function checkUrls(urls: readonly string[], where: string): readonly stri
 
 /** @throws WaybillError USAGE */
 export async function readDeployment(file: string): Promise<Deployment> {
-  const parsed = deploymentSchema.safeParse(await readJson(file));
+  return deploymentIn(await readJson(file), file);
+}
+
+/** @throws WaybillError USAGE */
+export function deploymentIn(value: unknown, file: string): Deployment {
+  const parsed = deploymentSchema.safeParse(value);
   if (parsed.success) return parsed.data;
   const where = parsed.error.issues.map((issue) => issue.path.join(".") || "itself").join(", ");
   throw usage(`${file} is no complete deployment (${where}). Ask the operator for deployment.json.`);

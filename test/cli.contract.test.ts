@@ -137,7 +137,7 @@ describe("waybill contract deploy", () => {
   it("sends nothing to another chain than the one that was named", async () => {
     const before = await node.getTransactionCount(anvil.accounts[0]!.address);
     const { code, stderr } = await deploy(anvil, ["--chain", "1"]);
-    expect(code).toBe(1);
+    expect(code).toBe(2);
     expect(JSON.parse(stderr).error).toMatchObject({
       code: "WRONG_CHAIN",
       message: expect.stringContaining("31337, not 1"),
