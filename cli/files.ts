@@ -29,16 +29,24 @@ async function throughDraft(
 ): Promise<void> {
   const draft = `${path}.${randomBytes(6).toString("hex")}`;
   try {
-    await mkdir(dirname(path), { recursive: true, mode: MODE.folder });
+    await mkdir(dirname(path), { recursive: true, mode: MODE.folder }).catch(noFolder(path));
     await write(draft, text);
     await put(draft);
   } catch (error) {
     await rm(draft, { force: true }).catch(() => {}); // the folder may be no folder
+    if (error instanceof WaybillError) throw error;
     const { code = "unknown" } = error as NodeJS.ErrnoException;
     if (code === "EEXIST") throw new WaybillError("TARGET_EXISTS", `${path} is there already, and is not overwritten.`);
     if (code === "ENOSPC") throw new WaybillError("NO_SPACE", `There is no room for ${path}. Make some.`);
     throw new WaybillError("TARGET_UNWRITABLE", `${path} can't be written (${code}). Check its folder.`);
   }
+}
+
+/** What is there in its place may be a file. */
+function noFolder(path: string): (error: NodeJS.ErrnoException) => never {
+  return ({ code }) => {
+    throw new WaybillError("TARGET_UNWRITABLE", `The folder of ${path} can't be made (${code}). Choose another one.`);
+  };
 }
 
 async function write(path: string, text: string | Uint8Array): Promise<void> {

@@ -15,7 +15,8 @@ export function answer(json: boolean | undefined, object: Readonly<Record<string
 export function describe(error: unknown, json: boolean): string {
   const code = error instanceof WaybillError ? error.code : "INTERNAL";
   const message = error instanceof WaybillError ? error.message : `Unexpected: ${nameOf(error)}.`;
-  return json ? jsonLine({ error: { code, message } }) : harmless(`${message} (${code})`);
+  const requestId = error instanceof WaybillError ? error.details.requestId : undefined;
+  return json ? jsonLine({ error: { code, message, requestId } }) : harmless(`${message} (${code})`);
 }
 
 function nameOf(error: unknown): string {

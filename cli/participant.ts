@@ -117,7 +117,8 @@ async function deploymentOf(
   const file = options.deployment ?? config.deployment;
   if (file === undefined) throw usage(missing("the operator's deployment", "deployment", "FILE"));
   const known = await readDeployment(file);
-  const rpc = options.rpc === undefined ? config.rpc : checkUrls(options.rpc.split(","), "--rpc (or WAYBILL_RPC)");
+  const rpc =
+    options.rpc === undefined ? config.rpc : checkUrls(options.rpc.split(","), "What --rpc or WAYBILL_RPC says");
   return rpc === undefined ? known : { ...known, rpc };
 }
 

@@ -11,4 +11,13 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   });
 }
 
+/** What shells report for a program whose reader has gone. */
+const UNREAD = 141;
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  const isAlone = process.stdout.listenerCount("error") === 1; // whoever streams a payload there tells its own end
+  if (error.code === "EPIPE" && isAlone) process.exit(UNREAD);
+});
+
 process.exitCode = await main(process.argv.slice(2), interrupt.signal);
+// What an interrupted command leaves behind, such as a wait for the chain, holds up nobody.
+if (interrupt.signal.aborted) process.exit();
