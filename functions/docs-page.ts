@@ -120,7 +120,7 @@ function shapeOf(schema: Schema, indent: string): string {
   if (type === "object") return objectOf(schema, indent);
   if (type === "string")
     return schema.pattern ? `string ${schema.pattern}` : `string${limit("up to ", schema.maxLength)}`;
-  if (type === "integer") return `integer${limit("from ", schema.minimum)}${limit("to ", schema.maximum)}`;
+  if (type === "integer") return `integer${limit("at least ", schema.minimum)}${limit("at most ", schema.maximum)}`;
   return type ?? "any";
 }
 

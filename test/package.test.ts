@@ -95,6 +95,21 @@ describe("the packed package", () => {
     });
   });
 
+  it.each([
+    ["local", ["local"], /@foundry-rs\/anvil@/],
+    ["local --metrics", ["local", "--metrics", "127.0.0.1:0"], /prom-client@/],
+    ["serve", ["serve"], /prom-client@/],
+  ])("says in one sentence what waybill %s lacks, with the npm line that adds it", async (_name, args, one) => {
+    const command = join(consumer.dir, "node_modules/.bin/waybill");
+    const { code, stdout, stderr } = await run(command, args, consumer.dir);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toMatch(
+      /^waybill \w+ lacks packages that only it needs; add them with: npm install "[^\n]+ \(USAGE\)\n$/,
+    );
+    expect(stderr).toMatch(one);
+    expect(await readdir(consumer.dir)).not.toContain("waybill-local");
+  });
+
   it("names every package that it imports as its dependency or its optional peer", async () => {
     const { dependencies, peerDependencies, peerDependenciesMeta } = JSON.parse(
       await readFile(join(ROOT, "package.json"), "utf8"),
