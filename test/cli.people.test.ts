@@ -228,6 +228,9 @@ describe("waybill status and tail", () => {
     const waiting = await as(alice, "status");
     expect(waiting.stdout).toContain(`${notice}\n  "evil\\u{202e} tag", 7 B from you, until 20`);
     expect(waiting.stdout).toContain("\n  bob  waiting, nothing heard yet\n");
+    const route = `/v1/tasks/{task}/notices/${notice}/progress`;
+    await as(bob, "request", "PUT", route, "--data", '{"bytes":3,"state":"downloading"}');
+    expect((await as(alice, "status")).stdout).toMatch(/bob {2}downloading 42 % \(3 B of 7 B\), heard of \d+ s ago\n/);
     const mine = JSON.parse((await as(bob, "status", notice, "--json")).stdout);
     expect(mine).toMatchObject({ notice, role: "recipient", sender: account(alice), tag: "evil\u202e tag", size: 7 });
     const watching = as(alice, "status", notice, "--watch", "--json");
