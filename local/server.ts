@@ -95,7 +95,7 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
     stop,
     drain: (limit) => drain(server, desk, limit),
     renew: async () => {
-      if (options.tls && server instanceof https.Server) server.setSecureContext(await pemOf(options.tls));
+      if (options.tls && server instanceof https.Server) await renew(server, options.tls);
     },
   };
 }
@@ -117,6 +117,15 @@ async function newServer(tls: TlsFiles | undefined): Promise<http.Server | https
     });
   } catch (cause) {
     throw cause instanceof WaybillError ? cause : badTls(cause);
+  }
+}
+
+async function renew(server: https.Server, files: TlsFiles): Promise<void> {
+  const pem = await pemOf(files);
+  try {
+    server.setSecureContext(pem);
+  } catch (cause) {
+    throw badTls(cause);
   }
 }
 

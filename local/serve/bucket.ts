@@ -5,6 +5,8 @@ import { WaybillError } from "../../lib/protocol/errors.ts";
 
 /** Tried among what is short-lived anyway, so that a crash in between leaves nothing for long. */
 const PLACE = "progress/check/";
+/** The longest piece of a key of ours; servers over a file system take no longer ones. */
+const LONGEST_NAME = 255;
 const CREDENTIALS =
   /AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|Forbidden|AuthorizationHeaderMalformed|UserNotFound/;
 
@@ -13,13 +15,14 @@ const CREDENTIALS =
  * never replaces. @returns What is wrong, or null.
  */
 export async function checkBucket(store: Store, config: Config): Promise<WaybillError | null> {
-  const name = PLACE + randomBytes(16).toString("hex");
+  const id = randomBytes(16).toString("hex");
+  const [small, payload] = [PLACE + id.padEnd(LONGEST_NAME, "0"), PLACE + id];
   try {
-    return (await checkConditions(store, `${name}.json`)) ?? (await checkParts(store, name));
+    return (await checkConditions(store, small)) ?? (await checkParts(store, payload));
   } catch (error) {
     return explained(error, config);
   } finally {
-    await store.delete([`${name}.json`, name]).catch(() => undefined); // a day later it goes by itself
+    await store.delete([small, payload]).catch(() => undefined); // a day later it goes by itself
   }
 }
 
@@ -80,6 +83,7 @@ function explained(error: unknown, { bucket, s3Endpoint }: Config): WaybillError
       "UNREACHABLE",
       `No S3 server answers at ${where}. Check WAYBILL_S3_ENDPOINT, and that it runs.`,
     );
+  if (/KeyTooLong/.test(cause)) return broken(`takes no names of ${LONGEST_NAME} characters`);
   if (/NoSuchBucket/.test(cause))
     return new WaybillError("USAGE", `There is no bucket ${bucket} at ${where}. Make it, or correct WAYBILL_BUCKET.`);
   if (CREDENTIALS.test(cause))
