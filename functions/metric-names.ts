@@ -69,6 +69,7 @@ export const METRICS = {
   GasUsed: counter("Count", ["publisher"], "Gas that settled transactions of the relayer used."),
   RelayerBalance: gauge("None", ["publisher"], "The relayer's balance in whole coin (the chain's unit of 10^18 wei)."),
   Attempts: counter("Count", ["publisher"], "Transactions that were broadcast again with a raised fee."),
+  Sweeps: counter("Count", ["sweeper"], "Runs of the sweeper in which nothing failed."),
   SweptPayloads: counter("Count", ["sweeper"], "Payloads that the sweeper deleted."),
   SweptBytes: counter("Bytes", ["sweeper"], "Bytes of the payloads that the sweeper deleted."),
   AbortedUploads: counter("Count", ["sweeper"], "Multipart uploads that the sweeper aborted."),
@@ -91,6 +92,8 @@ export const ALARMS = {
   NO_FUNDS: "The relayer's account can't pay for the next transaction: publishing waits until it is filled.",
   NONCE_GIVEN_UP:
     "A transaction was not mined however often it was raised: its nonce is used up by a transfer of nothing.",
+  RECORD_DAMAGED:
+    "A transfer's record can't be read, so nobody can judge its payload, which stays: see the line's ids.",
   MISCONFIGURED: "The function can't work with its environment: see the line's detail.",
 } as const;
 /** The name of such a condition. */

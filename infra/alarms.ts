@@ -51,7 +51,7 @@ function watchPublisher({ stage, bell }: Watched, alarms: Alarms): void {
     { says: "A statement waits in the outbox for too long.", above: PATIENCE_MINUTES * 60, minutes: 5 },
     own(stage, "OutboxOldestAge", "Maximum"),
   );
-  if (!stage.gasIsPaid) return;
+  if (stage.minBalance === undefined) return;
   alarms.raise(
     "RelayerBalance",
     { says: "The relayer's account runs out of money.", below: stage.minBalance, minutes: 5, silence: "missing" },
@@ -66,16 +66,27 @@ function watchApi({ stage, api }: Watched, alarms: Alarms): void {
     { says: "The API answers with 5xx.", above: 5, minutes: 5, times: 2 },
     { namespace: "AWS/ApiGateway", metricName: "5xx", dimensions, statistic: "Sum" },
   );
-  // There is no metric of what the API turns away by its rate, but its log has a line for each.
+  // There is no metric of what the API turns away by its rate, but its log has a line for each, where no function was asked:
+  // a function's own 429 is one member's cap.
   alarms.raise(
     "ApiThrottles",
     { says: "The API turns requests away by its rate (WAYBILL_API_RATE).", above: 20, minutes: 5, times: 3 },
-    counted(stage, "ApiThrottles", { api: api.nodes.logGroup }, "{ $.status = 429 }"),
+    counted(
+      stage,
+      "ApiThrottles",
+      { api: api.nodes.logGroup },
+      '{ ($.status = 429) && ($.functionMilliseconds = "-") }',
+    ),
   );
 }
 
 function watchFunctions({ stage, functions }: Watched, alarms: Alarms): void {
   const lambdas = Object.values(functions).map(({ lambda }) => lambda);
+  alarms.raise(
+    "SweeperLags",
+    { says: "For six hours no run of the sweeper ended well.", below: 1, minutes: 60, times: 6, silence: "breaching" },
+    own(stage, "Sweeps", "Sum"),
+  );
   // Twice in two hours: the sweeper has one chance an hour, and what it doesn't sweep is paid for.
   alarms.raise(
     "FunctionErrors",

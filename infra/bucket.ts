@@ -7,6 +7,8 @@ const MAX_SIGNATURE_AGE_MS = 15 * 60_000;
 const OVERWRITTEN = ["outbox", "progress", "refused"];
 /** Prefixes whose objects never change: only if-none-match. (A transfer's record changes, by if-match.) */
 const WRITTEN_ONCE = ["payload", "notice", "settled", "relay", "nonce"];
+/** And of a transfer, what its digest is of. */
+const MANIFESTS = "transfer/*/manifest.json";
 
 /** Backstops for what the sweeper or nobody removes. Never on outbox, transfer, notice, settled or relay: they are the books. */
 const EXPIRY_DAYS = { payload: 120, nonce: 1, progress: 1, refused: 1 } as const;
@@ -24,7 +26,7 @@ export function createBucket(stage: Stage): sst.aws.Bucket {
     })),
     transform: {
       bucket: (args, opts) => {
-        args.forceDestroy = !stage.production;
+        args.forceDestroy = !$app.protect;
         opts.protect = $app.protect;
       },
       policy: (args) => {
@@ -89,7 +91,7 @@ function guardsOf(arn: string): unknown[] {
       ...denied,
       Sid: "Overwrite",
       Action: "s3:PutObject",
-      Resource: keys(WRITTEN_ONCE),
+      Resource: [...keys(WRITTEN_ONCE), `${arn}/${MANIFESTS}`],
       Condition: creationWithout("s3:if-none-match"),
     },
   ];

@@ -8,8 +8,6 @@ type Env = Readonly<Record<string, string | undefined>>;
 /** What one stage is told. The chain's RPC URLs may carry keys, so they are the secret `Rpc` and not among these. */
 export interface Stage {
   readonly name: string;
-  /** Kept and protected: the one that people rely on. */
-  readonly production: boolean;
   /** The CloudWatch namespace of the functions' metrics: stages of one account must not count as one. */
   readonly metrics: string;
   /** Variables that every function reads just as they are set here. */
@@ -18,8 +16,6 @@ export interface Stage {
   readonly publisherEnvironment: Readonly<Record<string, string>>;
   /** Milliseconds between blocks. */
   readonly blockTime: number;
-  /** Whether gas costs the relayer anything. */
-  readonly gasIsPaid: boolean;
   /** Exact origins of the web pages that may use the API and the bucket; none: no browser may. */
   readonly origins: readonly string[];
   /** The API's own host name, with its zone in Route 53; without one, API Gateway's. */
@@ -28,8 +24,8 @@ export interface Stage {
   readonly alarmEmail: string | undefined;
   /** US dollars a month at which the budget warns. */
   readonly monthlyBudget: number;
-  /** Whole coins under which the relayer's balance alarms. */
-  readonly minBalance: number;
+  /** Whole coins under which the relayer's balance alarms; undefined where gas is free. */
+  readonly minBalance: number | undefined;
   /** Requests in a second that the API takes, for long and at once. */
   readonly throttle: { readonly rate: number; readonly burst: number };
   /** Instances of the publisher at the same time; unset: the account's. */
@@ -90,13 +86,16 @@ const origins = z.pipe(
 );
 
 const settings = z.object({
+  /** sst.config.ts reads it before this is checked; so what looks like a yes and isn't one stops the deployment. */
+  WAYBILL_PROTECTED: z.optional(z.enum(["0", "1"])),
   WAYBILL_MAX_FEE_PER_GAS: z.string().check(z.regex(/^[0-9]{1,30}$/)),
   WAYBILL_FEES: z.optional(z.enum(["market", "legacy"])),
   WAYBILL_ORIGINS: z._default(origins, []),
   WAYBILL_DOMAIN: z.optional(z.string().check(z.regex(/^([a-z0-9-]+\.)+[a-z]{2,}$/))),
   WAYBILL_ALARM_EMAIL: z.optional(z.email()),
   WAYBILL_MONTHLY_BUDGET: z._default(positive, 50),
-  WAYBILL_MIN_BALANCE: z._default(positive, 0.05),
+  // Without a default: coins are worth too different things.
+  WAYBILL_MIN_BALANCE: z.optional(positive),
   // A stranger's request costs a signature check and, if it is signed, one question to the chain's node: at this rate a
   // flood costs some 40 dollars a day and stays below what a paid node takes. A hundred members poll well below it.
   WAYBILL_API_RATE: z._default(count, 100),
@@ -117,7 +116,15 @@ export function readStage(name: string, given: Env): Stage {
   const parsed = settings.safeParse(env);
   const tooLong = JSON.stringify(environment).length > MAX_PASSED_ON ? ["WAYBILL_OWNERS"] : [];
   const tooLate = Number(environment.WAYBILL_RETENTION) > MAX_RETENTION_MS ? ["WAYBILL_RETENTION"] : [];
-  const wrong = [...wrongOf(environment), ...tooLong, ...tooLate, ...(parsed.success ? [] : namesOf(parsed.error))];
+  const poor =
+    isPaid(env.WAYBILL_MAX_FEE_PER_GAS) && env.WAYBILL_MIN_BALANCE === undefined ? ["WAYBILL_MIN_BALANCE"] : [];
+  const wrong = [
+    ...wrongOf(environment),
+    ...poor,
+    ...tooLong,
+    ...tooLate,
+    ...(parsed.success ? [] : namesOf(parsed.error)),
+  ];
   if (!parsed.success || wrong.length > 0)
     throw new WaybillError(
       "USAGE",
@@ -126,7 +133,6 @@ export function readStage(name: string, given: Env): Stage {
   const set = parsed.data;
   return {
     name,
-    production: name === "production",
     metrics: name === "production" ? METRIC_NAMESPACE : `${METRIC_NAMESPACE}-${name}`,
     environment,
     publisherEnvironment: {
@@ -134,12 +140,11 @@ export function readStage(name: string, given: Env): Stage {
       ...(set.WAYBILL_FEES !== undefined && { WAYBILL_FEES: set.WAYBILL_FEES }),
     },
     blockTime: Number(environment.WAYBILL_BLOCK_TIME),
-    gasIsPaid: BigInt(set.WAYBILL_MAX_FEE_PER_GAS) > 0n,
     origins: set.WAYBILL_ORIGINS,
     domain: set.WAYBILL_DOMAIN,
     alarmEmail: set.WAYBILL_ALARM_EMAIL,
     monthlyBudget: set.WAYBILL_MONTHLY_BUDGET,
-    minBalance: set.WAYBILL_MIN_BALANCE,
+    minBalance: isPaid(set.WAYBILL_MAX_FEE_PER_GAS) ? set.WAYBILL_MIN_BALANCE : undefined,
     throttle: { rate: set.WAYBILL_API_RATE, burst: set.WAYBILL_API_BURST },
     publisherConcurrency: set.WAYBILL_PUBLISHER_CONCURRENCY,
     relayerGeneration: set.WAYBILL_RELAYER_GENERATION,
@@ -174,6 +179,11 @@ function wrongOf(environment: Env): string[] {
   } catch (error) {
     return String(error).match(/WAYBILL_[A-Z_]+/g) ?? [String(error)];
   }
+}
+
+/** Whether gas costs the relayer anything. */
+function isPaid(maxFeePerGas = "0"): boolean {
+  return /[1-9]/.test(maxFeePerGas);
 }
 
 function namesOf(error: z.core.$ZodError): string[] {

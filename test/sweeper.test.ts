@@ -328,7 +328,7 @@ describe("what the sweeper doesn't know", () => {
     expect(await head()).not.toBeNull();
     const told = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
     expect(told).toContainEqual(
-      expect.objectContaining({ level: "WARN", service: "sweeper", task: task.id, transfer: transferId(tag) }),
+      expect.objectContaining({ level: "ERROR", alarm: "RECORD_DAMAGED", task: task.id, transfer: transferId(tag) }),
     );
   });
 });
@@ -357,7 +357,7 @@ describe("a run", () => {
     expect(line.detail).toBe("looked at 1 uploads and 2 payloads, aborted 1 uploads; left: 1 open; came to the end");
     expect(lines[0]).not.toContain(published.transfer);
     const counted = Object.fromEntries(metrics.samples().map(({ name, value }) => [name, value]));
-    expect(counted).toEqual({ SweptPayloads: 1, SweptBytes: 30, AbortedUploads: 1 });
+    expect(counted).toEqual({ Sweeps: 1, SweptPayloads: 1, SweptBytes: 30, AbortedUploads: 1 });
   });
 
   it("does nothing the second time", async () => {

@@ -6,6 +6,7 @@ import type { SweepReport } from "./report.ts";
 /** Tells the operator what a run did: in one line, and one more for what needs a look. */
 export function tellSweep(log: Log, metrics: Metrics, report: SweepReport): void {
   const { swept, aborted, milliseconds, damaged, fault } = report;
+  if (fault === null) metrics.count("Sweeps");
   metrics.count("SweptPayloads", swept.payloads);
   metrics.count("SweptBytes", swept.bytes);
   metrics.count("AbortedUploads", aborted);
@@ -15,7 +16,7 @@ export function tellSweep(log: Log, metrics: Metrics, report: SweepReport): void
     ...(next && { task: next.task, account: next.sender, transfer: next.transfer }),
   });
   for (const { task, sender, transfer } of damaged)
-    log.warn("a transfer's record is damaged", { task, account: sender, transfer });
+    log.alarm("RECORD_DAMAGED", "a transfer's record is damaged", { task, account: sender, transfer });
   if (fault !== null) log.warn("a sweep was held up", { detail: fault });
 }
 

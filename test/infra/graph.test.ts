@@ -39,6 +39,8 @@ describe("what an operator must set", () => {
     ["WAYBILL_ORIGINS", "https://*.example.org"],
     ["WAYBILL_DOMAIN", "https://api.example.org"],
     ["WAYBILL_ALARM_EMAIL", "nobody"],
+    ["WAYBILL_MIN_BALANCE", ""],
+    ["WAYBILL_PROTECTED", "true"],
     ["WAYBILL_API_RATE", "0"],
     ["WAYBILL_LOG_DAYS", "31"],
     ["WAYBILL_RETENTION", String(30 * 24 * 3_600_000)],

@@ -41,7 +41,7 @@ const mistakes = [
   mutation("infra/topic.ts", "limit'", "limitAmount", "limit"),
   mutation("infra/alarm.ts", "treatMissing'", "treatMissingData", "treatMissing"),
   mutation("infra/deploy.ts", "urls'", "api.url, $interpolate", "api.urls, $interpolate"),
-  mutation("sst.config.ts", "retained", 'production ? "retain"', 'production ? "retained"'),
+  mutation("sst.config.ts", "retained", 'kept ? "retain"', 'kept ? "retained"'),
 ];
 
 describe("the compiler", () => {

@@ -17,6 +17,7 @@ export const settings: Readonly<Record<string, string>> = {
   WAYBILL_BLOCK_TIME: "2000",
   WAYBILL_OWNERS: `0x${"0a".repeat(20)},0x${"0b".repeat(20)}`,
   WAYBILL_MAX_FEE_PER_GAS: "2000000000",
+  WAYBILL_MIN_BALANCE: "0.05",
   WAYBILL_ORIGINS: "https://console.example.org,https://lab.example.org",
   WAYBILL_ALARM_EMAIL: "operator@example.org",
 };

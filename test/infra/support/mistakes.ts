@@ -19,15 +19,21 @@ const inDeploy = mutation.bind(null, "infra/deploy.ts");
 
 /** What somebody could get wrong in the deployment, and which promise is there to find it. */
 export const mutations: readonly Mutation[] = [
-  inApp("production is protected", "production can be removed", "protect: production", "protect: false"),
-  inApp("production is protected", "production's data goes with it", 'production ? "retain"', 'production ? "remove"'),
+  inApp("production is protected", "production can be removed", "protect: kept", "protect: false"),
+  inApp("production is protected", "production's data goes with it", 'kept ? "retain"', 'kept ? "remove"'),
+  inApp(
+    "so is any other stage whose",
+    "a pilot's data goes",
+    'process.env.WAYBILL_PROTECTED === "1"',
+    'process.env.WAYBILL_PROTECTED === "2"',
+  ),
   inApp("any other stage can be removed", "stages leave buckets behind", ': "remove"', ': "retain"'),
   inApp("everything carries the names", "costs can't be told apart", "tags: { app", "tags: { name"),
 
   inBucket(
     "production's bucket outlives",
     "a removed bucket is emptied first",
-    "!stage.production;\n        opts",
+    "!$app.protect;\n        opts",
     "true;\n        opts",
   ),
   inBucket(
@@ -58,6 +64,7 @@ export const mutations: readonly Mutation[] = [
   inBucket("only outbox, progress and refused", "no refusal can be marked", ', "refused"];', "];"),
   inBucket("what is written once", "payloads by if-match", '["payload", "notice"', '["notice"'),
   inBucket("what is written once", "records never change", '"relay", "nonce"]', '"relay", "nonce", "transfer"]'),
+  inBucket("a manifest is written once", "manifests change", "manifest.json", "manifest"),
   inBucket("lifecycles are backstops", "the outbox expires", "refused: 1 }", "refused: 1, outbox: 30 }"),
   inBucket("lifecycles are backstops", "settlements expire", "refused: 1 }", "refused: 1, settled: 365 }"),
   inBucket("lifecycles are backstops", "payloads go too early", "payload: 120", "payload: 30"),
@@ -243,10 +250,23 @@ export const mutations: readonly Mutation[] = [
     "retainOnDelete: $app.removal !==",
     "retainOnDelete: $app.removal ===",
   ),
-  inRelayer("the key has an alias", "the old key for ever", "`RelayerKey$", "`RelayerKey1$"),
+  inRelayer("the key has an alias", "the old key for ever", "keys.pop()!", "keys.shift()!"),
+  inRelayer(
+    "only the publisher's role signs",
+    "everybody signs",
+    "ADMINISTRATION), allowed",
+    '["kms:Sign", ...ADMINISTRATION]), allowed',
+  ),
+  inRelayer("only the publisher's role signs", "any role publishes", "[...relayerUse], publishing", "[...relayerUse]"),
+  inRelayer("a former key is", "money stuck on it", 'allowed("Own", "kms:*")', 'allowed("Own", ADMINISTRATION)'),
 
   inAlarms("the alarm BellDead", "the wrong queue", "bell.dead.nodes", "bell.queue.nodes"),
-  inAlarms("the alarm PublisherLags", "silence is fine", ', silence: "breaching"', ""),
+  inAlarms(
+    "the alarm PublisherLags",
+    "silence is fine",
+    'minutes: PATIENCE_MINUTES, silence: "breaching"',
+    "minutes: PATIENCE_MINUTES",
+  ),
   inAlarms(
     "the alarm RelayerBalance",
     "the best balance counts",
@@ -259,6 +279,13 @@ export const mutations: readonly Mutation[] = [
     "= Object.values(functions).map",
     "= Object.values(functions).slice(0, 4).map",
   ),
+  inAlarms(
+    "the alarm SweeperLags",
+    "no sweep is fine",
+    'minutes: 60, times: 6, silence: "breaching"',
+    "minutes: 60, times: 6",
+  ),
+  inAlarms("what the API turns away", "a member's own cap alarms", ' && ($.functionMilliseconds = "-")', ""),
   inAlarms("the alarm FunctionErrors", "an hourly failure is never twice in a row", ", within: 24", ""),
   inAlarms("what the API turns away", "another field", "{ $.alarm = * }", "{ $.alarms = * }"),
   inAlarms(

@@ -71,6 +71,7 @@ function holds(test: string, value: string | undefined, values: readonly string[
     case "StringEquals":
       return values.includes(value);
     case "StringLike":
+    case "ArnEquals": // takes patterns, too
       return values.some((pattern) => like(pattern, value));
     case "NumericGreaterThan":
       return values.some((limit) => Number(value) > Number(limit));

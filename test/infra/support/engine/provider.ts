@@ -45,8 +45,8 @@ const makers: Readonly<Record<string, (made: Made) => Properties>> = {
     const role = textOf(inputs.name) ?? `${name}-${randomBytes(4).toString("hex")}`;
     return { id: role, name: role, arn: `arn:aws:iam::${cloud.account}:role/${role}` };
   },
-  "aws:kms/key:Key": ({ cloud }) => {
-    const keyId = randomUUID();
+  "aws:kms/key:Key": ({ name, cloud }) => {
+    const keyId = `${name}-${randomUUID()}`; // told apart by its name, which AWS's own ids do not show
     return { id: keyId, keyId, arn: `arn:aws:kms:${cloud.region}:${cloud.account}:key/${keyId}` };
   },
   "aws:kms/alias:Alias": ({ name, inputs, cloud }) => {

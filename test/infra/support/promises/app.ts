@@ -1,10 +1,16 @@
 import { expect } from "vitest";
-import { inDev, inProduction, type Promised } from "./promise.ts";
+import { inDev, inKept, inProduction, type Promised } from "./promise.ts";
 
 export const appPromises: readonly Promised[] = [
   inProduction("the config can be evaluated", (graph) => expect(graph.errors).toEqual([])),
   inProduction("production is protected: `sst remove` is refused, and what holds data stays", (graph) => {
     expect(graph.app).toMatchObject({ name: "waybill", home: "aws", protect: true, removal: "retain" });
+  }),
+  inKept("so is any other stage whose settings say so", (graph) => {
+    expect(graph.app).toMatchObject({ protect: true, removal: "retain" });
+    const { inputs, protect, retainOnDelete } = graph.one("aws:s3/bucket:Bucket");
+    expect([inputs.forceDestroy, protect, retainOnDelete]).toEqual([false, true, true]);
+    expect(graph.one("aws:kms/key:Key").retainOnDelete).toBe(true);
   }),
   inDev("any other stage can be removed without a trace", (graph) => {
     expect(graph.app).toMatchObject({ protect: false, removal: "remove" });

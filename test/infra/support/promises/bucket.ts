@@ -89,6 +89,16 @@ export const bucketPromises: readonly Promised[] = [
     expect(openTo(graph, IF_NONE_MATCH)).toEqual(PREFIXES);
     expect(openTo(graph, IF_MATCH)).toEqual(["transfer", "outbox", "refused", "progress", "new"]);
   }),
+  inProduction("a manifest is written once, and a record beside it by if-match, too", (graph) => {
+    const write = (name: string, condition: Readonly<Record<string, string>>) =>
+      asked(graph, {
+        action: "s3:PutObject",
+        key: `transfer/0xa/0xb/0xc/${name}`,
+        context: { "s3:ObjectCreationOperation": "true", ...condition },
+      });
+    expect([write("manifest.json", IF_NONE_MATCH), write("manifest.json", IF_MATCH)]).toEqual(["allowed", "denied"]);
+    expect([write("record.json", IF_NONE_MATCH), write("record.json", IF_MATCH)]).toEqual(["allowed", "allowed"]);
+  }),
   inProduction("beginning an upload and putting its parts, which can't carry conditions, are let through", (graph) => {
     for (const prefix of PREFIXES) {
       const context = { "s3:ObjectCreationOperation": "false" };

@@ -246,6 +246,7 @@ const EXPECTED_TYPES = [
   "aws:iam/role:Role",
   "aws:kms/alias:Alias",
   "aws:kms/key:Key",
+  "aws:kms/keyPolicy:KeyPolicy",
   "aws:lambda/eventSourceMapping:EventSourceMapping",
   "aws:lambda/function:Function",
   "aws:lambda/permission:Permission",

@@ -5,12 +5,15 @@ export const scenes = {
   production: { stage: "production" },
   /** Somebody's own stage, with only what must be set. */
   dev: { stage: "alice", env: { WAYBILL_ORIGINS: "", WAYBILL_ALARM_EMAIL: "" } },
+  /** One that isn't called production, and is to be kept like it. */
+  kept: { stage: "pilot", env: { WAYBILL_PROTECTED: "1" } },
   /** Production with everything that may be set, on a chain whose gas is free. */
   full: {
     stage: "production",
     env: {
       WAYBILL_DOMAIN: "api.example.org",
       WAYBILL_MAX_FEE_PER_GAS: "0",
+      WAYBILL_MIN_BALANCE: undefined,
       WAYBILL_FEES: "legacy",
       WAYBILL_MAX_BLOCK_AGE: "60000",
       WAYBILL_RETENTION: "3600000",
@@ -43,4 +46,5 @@ const of =
 
 export const inProduction: Promising = of("production");
 export const inDev: Promising = of("dev");
+export const inKept: Promising = of("kept");
 export const inFull: Promising = of("full");

@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import type { JsonObject } from "../evaluate/order.ts";
 import type { Graph } from "../graph.ts";
-import { decide, statementsOf } from "../policy.ts";
+import { decide, type Statement, statementsOf } from "../policy.ts";
 import { inDev, inFull, inProduction, type Promised } from "./promise.ts";
 
 const DAY_S = 86_400;
@@ -22,6 +22,13 @@ function clock(graph: Graph, name: string): JsonObject {
   expect(decide(statements, { action: "lambda:InvokeFunction", resource: arn })).toBe("allowed");
   expect(statements[0]!.Resource).toEqual([arn]);
   return { scheduleExpression: scheduleExpression!, state: state!, arn, retries: retryPolicy.maximumRetryAttempts! };
+}
+
+function keyPolicy(graph: Graph, name: string): Statement[] {
+  const { policy } = graph.one("aws:kms/keyPolicy:KeyPolicy", name).inputs;
+  const statements = statementsOf(String(policy));
+  for (const { Effect, Resource } of statements) expect([Effect, Resource]).toEqual(["Allow", ["*"]]); // "*": this key
+  return statements;
 }
 
 export const queuePromises: readonly Promised[] = [
@@ -74,16 +81,39 @@ export const queuePromises: readonly Promised[] = [
       deletionWindowInDays: 30,
     });
     expect([name, retainOnDelete]).toEqual(["RelayerKey1", true]);
-    expect(inputs.policy ?? null).toBeNull(); // the account's administrators rule it, and each role by its rights
+  }),
+  inProduction("only the publisher's role signs with the key in use: administrators rule it and can't", (graph) => {
+    const may = (action: string, role: string) =>
+      decide(keyPolicy(graph, "RelayerPolicy1"), { action, resource: "*", context: { "aws:PrincipalArn": role } });
+    const publisher = String(graph.lambda("publisher").role);
+    for (const action of ["kms:Sign", "kms:GetPublicKey"])
+      expect([action, may(action, publisher)]).toEqual([action, "allowed"]);
+    const others = [graph.lambda("tasks").role, "arn:aws:iam::123456789012:user/operator", `${publisher}x`].map(String);
+    for (const role of others) {
+      expect(may("kms:Sign", role)).not.toBe("allowed");
+      expect(may("kms:CreateGrant", role)).not.toBe("allowed");
+      expect(may("kms:GetPublicKey", role)).toBe("allowed");
+    }
+    for (const action of ["kms:PutKeyPolicy", "kms:DescribeKey", "kms:ScheduleKeyDeletion"])
+      expect(may(action, "arn:aws:iam::123456789012:user/operator")).toBe("allowed");
   }),
   inDev("another stage's key has an alias of its own", (graph) => {
     expect(graph.input("aws:kms/alias:Alias", undefined, "name")).toBe("alias/waybill-alice-relayer");
   }),
   inFull("the key has an alias, and a further generation is another key under the same alias", (graph) => {
-    const key = graph.one("aws:kms/key:Key");
-    expect(key.name).toBe("RelayerKey2");
+    const keys = graph.all("aws:kms/key:Key").map(({ name }) => name);
+    expect(keys).toEqual(["RelayerKey1", "RelayerKey2"]); // the former one stays: there may be money on it
     const alias = graph.one("aws:kms/alias:Alias").inputs;
     expect(alias.name).toBe("alias/waybill-production-relayer");
     expect(graph.environmentOf("publisher").WAYBILL_RELAYER_KMS_KEY).toContain(String(alias.targetKeyId));
+    expect(alias.targetKeyId).toMatch(/^RelayerKey2-/);
+  }),
+  inFull("a former key is the administrators' again, who send away what is left on it", (graph) => {
+    const operator = { "aws:PrincipalArn": "arn:aws:iam::123456789012:user/operator" };
+    const sign = (name: string) =>
+      decide(keyPolicy(graph, name), { action: "kms:Sign", resource: "*", context: operator });
+    expect([sign("RelayerPolicy1"), sign("RelayerPolicy2") === "allowed"]).toEqual(["allowed", false]);
+    const { keyId } = graph.one("aws:kms/keyPolicy:KeyPolicy", "RelayerPolicy1").inputs;
+    expect(keyId).toMatch(/^RelayerKey1-/);
   }),
 ];
