@@ -17,6 +17,7 @@ import type { Service } from "./metric-names.ts";
 import type { Metrics } from "./metrics.ts";
 import { type Nonces, noncesOf } from "./nonces.ts";
 import type { Objects } from "./objects.ts";
+import { Reads } from "./reads.ts";
 import { checkOperator, type Standing, standingIn, wasKnown } from "./roles.ts";
 import { limitOf, needsNonce, parametersOf, type Route } from "./routes.ts";
 
@@ -71,11 +72,13 @@ export class App {
   readonly #access: Access;
   readonly #deps: Deps;
   readonly #nonces: Nonces;
+  readonly #reads: Reads;
 
   constructor(deps: Deps, service: Service) {
     this.#deps = deps;
     this.#access = new Access(deps, service);
     this.#nonces = deps.nonces ?? noncesOf(deps);
+    this.#reads = new Reads(deps.config.caps, () => nowOf(deps));
     this.hono = new Hono();
     this.hono.notFound((c) => notFound(this.#access, c.req.raw));
     this.hono.onError((error, c) => this.#access.answer(c.req.raw, null, () => Promise.reject(error)));
@@ -108,6 +111,7 @@ export class App {
   ): Promise<Response> {
     const { claim, request } = await this.#authenticate(c, limitOf(route));
     found.account = claim.account;
+    const countBytes = route.method === "GET" ? this.#reads.begin(claim.account) : undefined;
     if (needsNonce(route) && claim.params.nonce === undefined) throw noNonce();
     const ids = readIds(c, route.path);
     Object.assign(found, ids);
@@ -122,7 +126,9 @@ export class App {
     const call = { ...asked, standing, requestId: found.requestId };
     const { answer, status = route.status[0]!, about } = await ours(handle(call));
     const text = wireText(answer);
-    Object.assign(found, about, { bytes: Buffer.byteLength(text) });
+    const bytes = Buffer.byteLength(text);
+    countBytes?.(bytes);
+    Object.assign(found, about, { bytes });
     return new Response(text, {
       status,
       headers: { "content-type": "application/json", "cache-control": "no-store" },

@@ -14,6 +14,9 @@ export interface Caps {
   readonly requests: number;
   /** Statements of an account in a minute: each costs gas, and a message of 4 KiB as much as nine. At most 999. */
   readonly statements: number;
+  /** GETs of an account in a minute, and the bytes of their answers, at one instance. */
+  readonly reads: number;
+  readonly readBytes: number;
 }
 
 /** Everything that the functions are told. Nothing else configures them. */
@@ -63,7 +66,12 @@ export const DEFAULT_RETENTION: number = 24 * 3600 * 1000;
  * ahead, so this many let it go at 240 MB/s. Statements: notices take the most, 300 of them about 20M gas, which is what a
  * hostile member can burn in a minute; an operator to whom that is too much sets less.
  */
-export const DEFAULT_CAPS: Caps = { payload: MAX_PAYLOAD, openUploads: 100, requests: 900, statements: 300 };
+export const DEFAULT_CAPS: Caps = {
+  ...{ payload: MAX_PAYLOAD, openUploads: 100, requests: 900, statements: 300 },
+  // Who waits asks three times a second at most, and a round of a thousand members is 2 MB of events: nobody who works with
+  // what it reads meets these. They are no settings.
+  ...{ reads: 1_200, readBytes: 64 * 1024 * 1024 },
+};
 
 const origin = z.string().check(z.regex(/^https?:\/\/[^/?#@\s]+$/));
 const url = z.string().check(z.regex(/^https?:\/\/\S+$/));
@@ -144,6 +152,7 @@ export function configFromEnv(env: Readonly<Record<string, string | undefined>>)
     retention: set.WAYBILL_RETENTION ?? DEFAULT_RETENTION,
     minPartSize: MIN_PART_SIZE,
     caps: {
+      ...DEFAULT_CAPS,
       payload: Math.min(set.WAYBILL_MAX_PAYLOAD ?? DEFAULT_CAPS.payload, MAX_PAYLOAD),
       openUploads: set.WAYBILL_MAX_OPEN_UPLOADS ?? DEFAULT_CAPS.openUploads,
       requests: set.WAYBILL_MAX_REQUESTS ?? DEFAULT_CAPS.requests,

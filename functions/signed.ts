@@ -118,8 +118,9 @@ export class Signed {
     const request = await this.#sign(ask); // what is wrong with the credentials is no fault that passes
     try {
       const answer = await exchange(request, this.#agent, timeout);
-      this.#compare(answer.headers.date);
-      return { ...answer, code: answer.status < 300 ? "" : this.#options.codeOf(answer) };
+      const code = answer.status < 300 ? "" : this.#options.codeOf(answer);
+      if (SKEWED.test(code)) this.#correct(answer.headers.date);
+      return { ...answer, code };
     } catch {
       return null;
     }
@@ -140,8 +141,8 @@ export class Signed {
     return this.#signer.sign(request, { signingDate: this.now() });
   }
 
-  /** Takes over the service's clock where ours is far from it. */
-  #compare(date: string | undefined): void {
+  /** Takes over the service's clock where ours is far from it, and only when that was the trouble: one wrong date must not count. */
+  #correct(date: string | undefined): void {
     const skew = Date.parse(date ?? "") - Date.now();
     if (Math.abs(skew - this.#skew) > LEAST_SKEW_MS) this.#skew = skew;
   }

@@ -21,7 +21,7 @@ import { App, type Call, type Reply } from "./app.ts";
 import { checkDeadline } from "./deadline.ts";
 import { nowOf, type PostingDeps as Posting } from "./deps.ts";
 import { DOCS_HEADERS, docsPage } from "./docs-page.ts";
-import { openapiDocument } from "./document.ts";
+import { documentServer, openapiDocument } from "./document.ts";
 import { Events } from "./events.ts";
 import type { Chain, Glance } from "./glance.ts";
 import { type LambdaHandler, lambdaOf } from "./lambda.ts";
@@ -102,9 +102,10 @@ export function createTasks(deps: PostingDeps): Hono {
       // Few tasks have members on another page.
       ({ chain, ids }) => noticeAtHead(chain, ids.task!, 0, ids.notice!).catch(() => null),
     ).hono;
+  const serveDocument = documentServer(deps.config);
   return app
     .get("/health", (c) => c.json({ ok: true }))
-    .get("/openapi.json", (c) => c.json(openapiDocument(deps.config)))
+    .get("/openapi.json", (c) => serveDocument(c.req.raw))
     .get("/docs", (c) => c.body(docsPage(openapiDocument(deps.config)), 200, { ...DOCS_HEADERS }));
 }
 

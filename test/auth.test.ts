@@ -5,6 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createApi } from "../functions/api.ts";
 import { bellOf } from "../functions/bell.ts";
 import type { Config } from "../functions/config.ts";
+import { DEFAULT_CAPS } from "../functions/config.ts";
 import { Outbox } from "../functions/outbox.ts";
 import { Store } from "../functions/store.ts";
 import { ChainReader } from "../lib/chain/reader.ts";
@@ -153,7 +154,7 @@ describe.each(["store", "memory"] as const)("the rate cap with nonces in %s", (n
   let room: Task;
 
   beforeAll(async () => {
-    const caps = { payload: 1000, openUploads: 100, requests: 4, statements: 2 };
+    const caps = { ...DEFAULT_CAPS, payload: 1000, openUploads: 100, requests: 4, statements: 2 };
     capped = await ApiWorld.start({ nonces, caps }, () => 1_900_000_000_000);
     room = await capped.task(5);
     poster = capped.caller(room.members[0]!);

@@ -1,15 +1,16 @@
 import { randomBytes } from "node:crypto";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { DEFAULT_CAPS } from "../functions/config.ts";
 import { noncesOf } from "../functions/nonces.ts";
-import { type Hex, wordHex } from "../lib/protocol/hex.ts";
+import { Reads } from "../functions/reads.ts";
+import { type Address, type Hex, wordHex } from "../lib/protocol/hex.ts";
 import { problem } from "../lib/protocol/wire.ts";
 import { type Answer, ApiWorld, type Caller } from "./support/api.ts";
 import type { Task } from "./support/contract.ts";
 
 // Every cap of the API names itself in its problem, and says how long to wait where waiting helps.
 
-const caps = { ...DEFAULT_CAPS, payload: 1_000, openUploads: 2, requests: 40, statements: 3 };
+const caps = { ...DEFAULT_CAPS, payload: 1_000, openUploads: 2, requests: 40, statements: 3, reads: 50 };
 /** 40 s into a minute. */
 const CLOCK = 1_900_000_000_000;
 
@@ -20,7 +21,7 @@ let fresh: () => Caller;
 
 beforeAll(async () => {
   api = await ApiWorld.start({ caps }, () => CLOCK);
-  task = await api.task(12);
+  task = await api.task(14);
   let next = 1;
   fresh = () => api.caller(task.members[next++]!);
 });
@@ -166,3 +167,51 @@ describe("a cap names itself, its value and its unit", () => {
     expect(answer.json).not.toHaveProperty("limit");
   });
 });
+
+describe("what an account reads in a minute", () => {
+  const [account, other] = [wordAccount(1), wordAccount(2)];
+  /** 40 s into a minute. */
+  let now = CLOCK;
+  const refusal = (reads: Reads, who = account): unknown => {
+    try {
+      reads.begin(who);
+      return null;
+    } catch (error) {
+      return (error as { details: unknown }).details;
+    }
+  };
+
+  it.each(["reads", "readBytes"] as const)("is capped in %s, for itself alone, until the next minute", (name) => {
+    now = CLOCK;
+    const reads = new Reads(caps, () => now);
+    const value = caps[name];
+    for (let i = 0; i < 3; i++) reads.begin(account)(name === "readBytes" ? value / 4 : 1);
+    expect(refusal(reads)).toBeNull();
+    if (name === "reads") for (let i = 4; i < value; i++) reads.begin(account);
+    else reads.begin(account)(value / 4);
+    expect(refusal(reads)).toEqual({ limit: { name, value, unit: expect.stringContaining("in a minute") }, wait: 20 });
+    expect(refusal(reads, other)).toBeNull();
+    now += 20_000;
+    expect(refusal(reads)).toBeNull();
+  });
+
+  it("is answered with 429 over the API, by its name, before the chain is asked", async () => {
+    const caller = fresh();
+    expect((await caller.get(base())).status).toBe(200);
+    await Promise.all(Array.from({ length: caps.reads - 1 }, () => caller.get(base())));
+    const chain = vi.spyOn(api.deps.chain, "member");
+    const answer = await caller.get(base());
+    expect(chain).not.toHaveBeenCalled();
+    chain.mockRestore();
+    expect(answer).toMatchObject({
+      status: 429,
+      json: { code: "RATE_LIMITED", limit: { name: "reads", value: caps.reads, unit: "reads in a minute" } },
+    });
+    expect(answer.headers.get("retry-after")).toBe("20");
+    expect((await fresh().get(base())).status).toBe(200);
+  });
+});
+
+function wordAccount(nth: number): Address {
+  return `0x${nth.toString(16).padStart(40, "0")}`;
+}

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { DEFAULT_CAPS } from "../functions/config.ts";
 import { manifestKey, payloadKey, recordKey } from "../functions/keys.ts";
 import { Records, type TransferRecord } from "../functions/records.ts";
 import { DEFAULT_PART_SIZE, GiB, LARGE_PART_SIZE, MiB } from "../lib/protocol/limits.ts";
@@ -128,7 +129,7 @@ describe("begin", () => {
   });
 
   it("caps a payload's size and a member's open uploads", async () => {
-    const caps = { payload: 100, openUploads: 2, requests: 999, statements: 999 };
+    const caps = { ...DEFAULT_CAPS, payload: 100, openUploads: 2, requests: 999, statements: 999 };
     const small = await ApiWorld.start({ caps });
     try {
       const room = await small.task(2);

@@ -1,10 +1,10 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { brotliDecompressSync } from "node:zlib";
+import { brotliDecompressSync, gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Bundle, FunctionName } from "../bench/functions/bundle.ts";
-import { openapiDocument } from "../functions/document.ts";
+import { documentServer, openapiDocument } from "../functions/document.ts";
 import { openapi } from "../functions/openapi.ts";
 import { openapiText } from "../functions/openapi-text.ts";
 
@@ -55,6 +55,27 @@ describe("openapi.json", () => {
   it("is written from the schemas as they are (npm run openapi)", () => {
     const written = brotliDecompressSync(Buffer.from(openapiText, "base64")).toString();
     expect(JSON.parse(written)).toEqual(JSON.parse(JSON.stringify(openapi())));
+  });
+
+  it("is compressed for whom it may be, and may be kept for an hour", async () => {
+    const serve = documentServer({ apiOrigin: "https://api.waybill.test" });
+    const ask = (accepted?: string) =>
+      serve(
+        new Request("https://api.waybill.test", {
+          headers: accepted === undefined ? {} : { "accept-encoding": accepted },
+        }),
+      );
+    for (const accepted of ["gzip", "br, gzip", "gzip;q=0.5, br"]) {
+      const { headers } = ask(accepted);
+      expect(headers.get("cache-control")).toBe("public, max-age=3600");
+      expect(headers.get("vary")).toBe("accept-encoding");
+      expect([accepted, headers.get("content-encoding")]).toEqual([accepted, "gzip"]);
+    }
+    for (const accepted of [undefined, "br", "gzip;q=0", "gzip;q=0.0, br", "xgzip"])
+      expect([accepted, ask(accepted).headers.get("content-encoding")]).toEqual([accepted, null]);
+    const [bytes, text] = [Buffer.from(await ask("gzip").arrayBuffer()), await ask().text()];
+    expect(gunzipSync(bytes).toString()).toBe(text);
+    expect(bytes.length).toBeLessThan(text.length / 5);
   });
 
   it("names the API's own origin", () => {

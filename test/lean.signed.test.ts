@@ -152,6 +152,19 @@ describe("a request", () => {
     expect(Math.abs(timeOf(new URL(url).searchParams.get("X-Amz-Date")!) - Date.now() - ahead)).toBeLessThan(60_000);
   });
 
+  it("that is answered well, or refused for something else, changes no clock, whatever date stands there", async () => {
+    const ahead = 40 * 60_000;
+    const server = await answering((response, nth) => {
+      response.setHeader("date", new Date(Date.now() + ahead).toUTCString());
+      if (nth === 1) response.writeHead(403).end(errorOf("AccessDenied"));
+      else response.writeHead(200, { etag: '"1"' }).end("1");
+    });
+    const store = bucketAt(server.origin);
+    await failure(store.getJson("k"));
+    expect((await store.getJson("k"))?.value).toBe(1);
+    expect(Math.abs(store.now() - Date.now())).toBeLessThan(60_000);
+  });
+
   it("whose signature is simply wrong is not made again", async () => {
     const server = await answering((response) => response.writeHead(403).end(errorOf("SignatureDoesNotMatch")));
     await failure(bucketAt(server.origin).getJson("k"));
