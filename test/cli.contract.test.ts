@@ -431,6 +431,11 @@ describe("waybill relayer address", () => {
         chainId: 31337,
         balance: String(10_000n * 10n ** 18n),
       });
+      const several = await waybill(["relayer", "address", "--rpc", `http://127.0.0.1:9, ${anvil.url}`], env);
+      expect([several.code, several.stdout]).toEqual([
+        0,
+        expect.stringContaining("10000.0 of the coin of chain 31337"),
+      ]);
     });
   });
 });

@@ -19,7 +19,11 @@ An interrupted run leaves FILE.pending; the same command goes on with that deplo
 export function contractDeploy(context: Context): Command {
   const command = newAction("deploy")
     .description("puts Waybill's contract on a chain, checks it, and writes what is known of deployment.json")
-    .addOption(new Option("--rpc <url>", "JSON-RPC of any EVM chain").env("WAYBILL_RPC").makeOptionMandatory())
+    .addOption(
+      new Option("--rpc <urls>", "JSON-RPC of any EVM chain; several with commas")
+        .env("WAYBILL_RPC")
+        .makeOptionMandatory(),
+    )
     .requiredOption("--chain <id>", "the chain's number; a node of any other chain is refused", positive)
     .addOption(
       new Option("--evm <artifact>", "what the chain can run").choices(["auto", "current", "paris"]).default("auto"),

@@ -18,7 +18,9 @@ With --rpc also the account's balance.
 export function relayerAddress(_context: Context): Command {
   const command = newAction("address")
     .description("the account of the relayer's key: it pays for what members say, so send it some of the chain's coin")
-    .addOption(new Option("--rpc <url>", "JSON-RPC of the chain, to tell the balance").env("WAYBILL_RPC"))
+    .addOption(
+      new Option("--rpc <urls>", "JSON-RPC of the chain, to tell the balance; several with commas").env("WAYBILL_RPC"),
+    )
     .addHelpText("after", HELP);
   return addKeyOptions(command, "relayer").action(() => run(command));
 }

@@ -38,9 +38,13 @@ export class DeployChain {
     this.rpc = rpc;
   }
 
-  /** Through a proxy where the environment names one. @throws WaybillError USAGE if the URL is none. */
-  static async at(url: string): Promise<DeployChain> {
-    return new DeployChain(new Rpc(url, { fetch: (await outbound()).fetch }));
+  /**
+   * `urls`: one, or several with commas, of which the first that answers is asked. Through a proxy where the environment names
+   * one. @throws WaybillError USAGE if one is none.
+   */
+  static async at(urls: string): Promise<DeployChain> {
+    const each = urls.split(",").map((url) => url.trim());
+    return new DeployChain(new Rpc(each, { fetch: (await outbound()).fetch }));
   }
 
   async chainId(): Promise<number> {
