@@ -16,6 +16,7 @@ export class EmfMetrics implements Metrics {
   }
 
   count(name: MetricName, by: number = 1, code?: string): void {
+    if (by === 0) return; // a metric is paid for in each hour in which it is written
     const { unit } = METRICS[name];
     if (code === undefined) this.#emf.addMetric(name, unit, by);
     // Dimensions are the line's and not the metric's, so a code needs a line of its own.

@@ -74,7 +74,7 @@ it("sweeps what is due when the schedule calls, answers its report, and tells it
   expect(await api.deps.store.head(payloadKey(ref))).toBeNull();
   expect(lines()).toContainEqual(expect.objectContaining({ level: "INFO", service: "sweeper", count: 1, bytes: 20 }));
   expect(lines()).toContainEqual(
-    expect.objectContaining({ service: "sweeper", SweptPayloads: 1, SweptBytes: 20, AbortedUploads: 0 }),
+    expect.objectContaining({ service: "sweeper", SweptPayloads: 1, SweptBytes: 20, Sweeps: 1 }),
   );
 });
 
