@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { S3Client } from "@aws-sdk/client-s3";
@@ -9,6 +10,7 @@ import { bucketUrl } from "../functions/endpoint.ts";
 import { Payloads } from "../functions/payloads.ts";
 import { Store } from "../functions/store.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
+import { compositeChecksum } from "../lib/protocol/manifest.ts";
 import { startStore } from "../local/store/store.ts";
 import { Faulty } from "./support/faulty.ts";
 
@@ -277,20 +279,20 @@ describe("an upload", () => {
   });
 
   it("is completed with every part's checksum, if nothing is there", async () => {
+    const sha256 = createHash("sha256").digest("base64");
     const bodies: string[] = [];
     const server = createServer(async (message, response) => {
       const chunks: Buffer[] = [];
       for await (const chunk of message) chunks.push(chunk as Buffer);
       bodies.push(Buffer.concat(chunks).toString(), JSON.stringify(message.headers));
-      response.end(
-        `  <?xml version="1.0"?>\n  <CompleteMultipartUploadResult><ETag>"e"</ETag></CompleteMultipartUploadResult>`,
-      );
+      const told = `<ETag>"e"</ETag><ChecksumSHA256>${compositeChecksum([sha256])}</ChecksumSHA256>`;
+      response.end(`  <?xml version="1.0"?>\n  <CompleteMultipartUploadResult>${told}</CompleteMultipartUploadResult>`);
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     closers.push(() => server.close());
     const bucket = store(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
-    expect(await bucket.complete("p/x", "u", [{ number: 1, etag: '"e"', sha256: "s=" }])).toBe("done");
-    for (const element of ["<PartNumber>1</PartNumber>", "<ChecksumSHA256>s=</ChecksumSHA256>"])
+    expect(await bucket.complete("p/x", "u", [{ number: 1, etag: '"e"', sha256 }])).toBe("done");
+    for (const element of ["<PartNumber>1</PartNumber>", `<ChecksumSHA256>${sha256}</ChecksumSHA256>`])
       expect(bodies[0]).toContain(element);
     expect(JSON.parse(bodies[1]!)).toMatchObject({ "if-none-match": "*", "x-amz-checksum-type": "COMPOSITE" });
   });
