@@ -3,6 +3,9 @@ import type { ErrorCode } from "../lib/index.ts";
 /** What shells report for a program that Ctrl-C ended. */
 export const INTERRUPTED = 130;
 
+/** What shells report for a program whose reader has gone. */
+export const READER_GONE = 141;
+
 /** Every code has one, so that a new one needs a decision. */
 const byCode: Readonly<Record<ErrorCode, number>> = {
   // the command line, a file, or what it names, is wrong: the same again fails again

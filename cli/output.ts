@@ -11,12 +11,28 @@ export function answer(json: boolean | undefined, object: Readonly<Record<string
   process.stdout.write(`${json ? jsonLine(object) : text}\n`);
 }
 
+/** One thing that happened, as a line of JSON on stdout. */
+export function emit(event: Readonly<Record<string, unknown>>): void {
+  process.stdout.write(`${jsonLine(event)}\n`);
+}
+
+/** By which command one goes on after an error. */
+const again = new WeakMap<object, string>();
+
+/** The error, to be told with the command that goes on from there. */
+export function failedWith(error: unknown, command: string): unknown {
+  if (typeof error === "object" && error !== null) again.set(error, command);
+  return error;
+}
+
 /** The last line of a command that failed. Errors of others may carry anything, so that only their name is told. */
 export function describe(error: unknown, json: boolean): string {
   const code = error instanceof WaybillError ? error.code : "INTERNAL";
   const message = error instanceof WaybillError ? error.message : `Unexpected: ${nameOf(error)}.`;
   const requestId = error instanceof WaybillError ? error.details.requestId : undefined;
-  return json ? jsonLine({ error: { code, message, requestId } }) : harmless(`${message} (${code})`);
+  const command = typeof error === "object" && error !== null ? again.get(error) : undefined;
+  if (json) return jsonLine({ error: { code, message, requestId, again: command } });
+  return `${harmless(`${message} (${code})`)}${command ? `\nTo go on: ${command}` : ""}`;
 }
 
 function nameOf(error: unknown): string {

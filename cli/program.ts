@@ -7,8 +7,10 @@ import { deploymentComplete } from "./commands/deployment-complete.ts";
 import { key } from "./commands/key.ts";
 import { local } from "./commands/local.ts";
 import { participant } from "./commands/participant.ts";
+import { receive } from "./commands/receive.ts";
 import { relayerAddress } from "./commands/relayer-address.ts";
 import { request } from "./commands/request.ts";
+import { send } from "./commands/send.ts";
 import { serve } from "./commands/serve.ts";
 import { post, task } from "./commands/task.ts";
 import { status, tail } from "./commands/watch.ts";
@@ -40,6 +42,8 @@ function programOf(context: Context): ReturnType<typeof newCommand> {
     .addCommand(participant(context))
     .addCommand(key(context))
     .addCommand(task(context))
+    .addCommand(send(context))
+    .addCommand(receive(context))
     .addCommand(status(context))
     .addCommand(tail(context))
     .addCommand(post(context))

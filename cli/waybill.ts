@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { WaybillError } from "../lib/protocol/errors.ts";
-import { INTERRUPTED } from "./exit.ts";
+import { INTERRUPTED, READER_GONE } from "./exit.ts";
 import { main } from "./program.ts";
 
 const interrupt = new AbortController();
@@ -11,11 +11,9 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   });
 }
 
-/** What shells report for a program whose reader has gone. */
-const UNREAD = 141;
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   const isAlone = process.stdout.listenerCount("error") === 1; // whoever streams a payload there tells its own end
-  if (error.code === "EPIPE" && isAlone) process.exit(UNREAD);
+  if (error.code === "EPIPE" && isAlone) process.exit(READER_GONE);
 });
 
 process.exitCode = await main(process.argv.slice(2), interrupt.signal);

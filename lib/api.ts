@@ -19,7 +19,7 @@ import {
 } from "./protocol/httpsig.ts";
 import { MiB, SIGNATURE_WINDOW } from "./protocol/limits.ts";
 import type { Outcome } from "./protocol/reasons.ts";
-import { type PartRequest, wireText } from "./protocol/requests.ts";
+import { type PartRequest, type ProgressRequest, wireText } from "./protocol/requests.ts";
 import type { Message, Notice, Open, RosterChange, Signed } from "./protocol/statements.ts";
 import {
   beginAnswer,
@@ -30,6 +30,7 @@ import {
   openAnswer,
   partsAnswer,
   problem,
+  progressAnswer,
   statementAnswer,
   statementStateAnswer,
   storedPartsAnswer,
@@ -197,6 +198,12 @@ export class Api {
     return this.#call({ ...post(`/v1/tasks/${task}/notices/${notice}/download`, undefined, downloadAnswer), signal });
   }
 
+  /** How far our download is. One try: the next report says more. */
+  reportProgress(task: Hex, notice: Hex, report: ProgressRequest, signal: AbortSignal): Promise<{ wait: number }> {
+    const path = `/v1/tasks/${task}/notices/${notice}/progress`;
+    return this.#call({ method: "PUT", path, body: report, answer: progressAnswer, signal, tries: 1 });
+  }
+
   /**
    * Any request, for people who script: signed, and sent once, or twice where the clock was wrong.
    * @returns the answer as it came; with what it says went wrong, if it does.
@@ -265,7 +272,7 @@ export class Api {
     const { method, path, query = "" } = call;
     const request: SignedRequest = { method, authority: this.#origin.host, path, query, body };
     const created = Math.floor((Date.now() + this.#skew) / 1000);
-    const nonce = method === "GET" ? {} : { nonce: base64url(randomBytes(16)) };
+    const nonce = method === "GET" || method === "PUT" ? {} : { nonce: base64url(randomBytes(16)) };
     const keyid = keyIdOf(deployment.chainId, account);
     const components = coveredComponents(request);
     const input = signatureInput(components, { created, expires: created + SIGNATURE_WINDOW, ...nonce, keyid });

@@ -7,13 +7,15 @@ import { accountOf, accountsOf, checkCount, checkNames, checkNotice, checkTag, t
 import { WaybillError } from "./protocol/errors.ts";
 import type { Address, Hex } from "./protocol/hex.ts";
 import type { Manifest } from "./protocol/manifest.ts";
-import { transferId } from "./protocol/manifest.ts";
+import { contentTypeSchema, transferId } from "./protocol/manifest.ts";
 import { receive } from "./receive.ts";
 import { type Failure, type NoticeEvent, type ReceiptEvent, type SendResult, send } from "./send.ts";
 import type { Session } from "./session.ts";
 import type { Progress } from "./transfer/parts.ts";
-import { type Payload, sourceOf } from "./transfer/source.ts";
+import { type Payload, type Source, sourceOf } from "./transfer/source.ts";
 import { type Destination, MAX_BYTES_IN_MEMORY, type Received, targetOf } from "./transfer/target.ts";
+import type { Moved } from "./transfer/ticker.ts";
+import type { RecipientProgress } from "./watch.ts";
 
 /** What all sending calls take. */
 interface SendCommon {
@@ -36,8 +38,19 @@ interface SendCommon {
   readonly timeout?: number;
   /** Throw NOT_ALL_RECEIVED when somebody did not verify, once all have answered or time is over. Default false. */
   readonly ensureAllSucc?: boolean;
+  /**
+   * Milliseconds. Give up, by withdrawing the notices that are waited for (those of earlier calls too), when none of the
+   * recipients that are outstanding has shown a sign of life for so long: a report of its download, which comes every 5 s
+   * while bytes move, or an answer. Counted from when the notice stands. Who is given up has failed with IDLE. The deadline
+   * stays the end in any case. At least 15,000; a minute or more is wise. By default only the deadline counts.
+   */
+  readonly idleTimeout?: number;
   /** Ends the call: an upload stays for a later call to go on; notices of this call are withdrawn. Rejects with ABORTED. */
   readonly signal?: AbortSignal;
+  /** false: `signal` leaves the notices standing, so that the same call again goes on waiting for their answers. Default true. */
+  readonly withdrawOnAbort?: boolean;
+  /** The payload's media type, at most 128 characters of ASCII; by default a Blob's own, or application/octet-stream. Only a new transfer heeds it. */
+  readonly contentType?: string;
   /** Bytes of a part, raised to the least that the store takes (5 MiB); by default 8 MiB, more for large payloads. Only a new transfer heeds it. */
   readonly partSize?: number;
   /**
@@ -49,10 +62,23 @@ interface SendCommon {
   readonly complementaryHandler?: ComplementaryHandler;
   /** After every part. What a callback throws ends the call. */
   readonly onProgress?: (progress: Progress) => void;
+  /** While bytes move, at most five times a second. What it throws ends the call. */
+  readonly onBytes?: (moved: Moved) => void;
+  /**
+   * How far a recipient's download is, in its own words: while it is outstanding and has said anything, every few seconds, and
+   * more rarely the longer it takes. Each look is a request.
+   */
+  readonly onRecipient?: (event: RecipientEvent) => void;
   /** When a notice is accepted or joined, before anybody has answered. */
   readonly onNotice?: (event: NoticeEvent) => void;
   /** When a recipient's answer stands on the chain. */
   readonly onReceipt?: (event: ReceiptEvent) => void;
+}
+
+/** What a recipient says of its download. */
+export interface RecipientEvent extends RecipientProgress {
+  /** The recipient's id as the caller wrote it. */
+  readonly recipient: string;
 }
 
 /** How to send to one member. */
@@ -103,6 +129,13 @@ interface ReceiveCommon {
    * a handler that is still busy when all else is done: an error after that is an unhandled rejection.
    */
   readonly complementaryHandler?: ComplementaryHandler;
+  /**
+   * Tell the sender how far the download is: first after 5 s, then every 5 s at most, so that a slow recipient doesn't look
+   * like a dead one. Nothing depends on it, and it delays nothing. Default true.
+   */
+  readonly reportProgress?: boolean;
+  /** When a notice was found, before its payload is asked for. What it throws ends the call. */
+  readonly onNotice?: (event: { readonly source: string; readonly notice: Hex }) => void;
   /** Ends the call with ABORTED. A payload that was verified already goes to the next call for its source (and tag). */
   readonly signal?: AbortSignal;
 }
@@ -120,6 +153,8 @@ export interface ReceiveOptions extends ReceiveCommon {
   readonly receipt?: "standing" | "sent";
   /** After every part that was verified. What it throws ends the call. */
   readonly onProgress?: (progress: Progress) => void;
+  /** While bytes move, at most five times a second. What it throws ends the call. */
+  readonly onBytes?: (moved: Moved) => void;
 }
 
 /** How to receive one payload of each of several members. */
@@ -139,6 +174,8 @@ export interface BatchReceiveOptions extends ReceiveCommon {
   readonly graceAfter?: number;
   /** After every part that was verified. What it throws ends the call. */
   readonly onProgress?: (progress: Progress & { readonly source: string }) => void;
+  /** While bytes move, at most five times a second for each source. What it throws ends the call. */
+  readonly onBytes?: (moved: Moved & { readonly source: string }) => void;
   /** When it is certain that a source's payload doesn't come. What it throws ends the call. */
   readonly onFailure?: (failure: {
     readonly source: string;
@@ -147,9 +184,13 @@ export interface BatchReceiveOptions extends ReceiveCommon {
   }) => void;
 }
 
+/** Three reports of a recipient may get lost. */
+const LEAST_IDLE_MS = 15_000;
+
 const SEND = [
   ...["source", "target", "dataStream", "tag", "connectionTimeout", "timeout", "ensureAllSucc", "signal", "partSize"],
-  ...["complementaryHandler", "onProgress", "onNotice", "onReceipt"],
+  ...["complementaryHandler", "onProgress", "onBytes", "onRecipient", "onNotice", "onReceipt"],
+  ...["idleTimeout", "withdrawOnAbort", "contentType"],
 ];
 const RECEIVE_COMMON = [
   ...[
@@ -163,6 +204,9 @@ const RECEIVE_COMMON = [
     "complementaryHandler",
     "signal",
     "onProgress",
+    "onBytes",
+    "onNotice",
+    "reportProgress",
   ],
 ];
 const RECEIVE = ["source", "notice", "receipt", ...RECEIVE_COMMON];
@@ -224,7 +268,7 @@ export class SharedFileDataChannel {
   receiveStream(options: ReceiveOptions & { readonly to: "stream" }): Promise<[string, ReadableStream<Uint8Array>]>;
   async receiveStream(options: ReceiveOptions): Promise<[string, Received]> {
     checkNames(options, RECEIVE);
-    const { to = "bytes", onProgress, receipt = "standing" } = options;
+    const { to = "bytes", onProgress, onBytes, receipt = "standing" } = options;
     const notice = options.notice === undefined ? undefined : checkNotice(options.notice);
     const written = typeof options.source === "string" ? [options.source] : options.source;
     const sources = notice && written === undefined ? [] : accountsOf(written, "source");
@@ -233,7 +277,7 @@ export class SharedFileDataChannel {
     const { session, ...order } = await this.#receiving(options, sources, written ?? []);
     const waitForReceipt = receipt === "standing";
     const { sender, payload } = await withHandler(session, handlerOf(options), (signal) =>
-      receive(session, { ...order, notice, target, waitForReceipt, signal, onProgress }),
+      receive(session, { ...order, notice, target, waitForReceipt, signal, onProgress, onBytes }),
     );
     return [order.idOf(sender), payload];
   }
@@ -263,6 +307,7 @@ export class SharedFileDataChannel {
       graceAfter = 0,
       force,
       onProgress,
+      onBytes,
       onFailure,
     } = options;
     const sources = accountsOf(sourceList, "sourceList");
@@ -278,6 +323,7 @@ export class SharedFileDataChannel {
       onProgress:
         onProgress &&
         ((source: Address, progress: Progress) => onProgress({ ...progress, source: order.idOf(source) })),
+      onBytes: onBytes && ((source: Address, moved: Moved) => onBytes({ ...moved, source: order.idOf(source) })),
       onFailure:
         onFailure &&
         ((source: Address, reason: SourceFailure, error: WaybillError) =>
@@ -294,11 +340,16 @@ export class SharedFileDataChannel {
     const { to = "bytes", tag } = options;
     checkCount("maxBytes", options.maxBytes, 0);
     checkCallback("accept", options.accept);
+    checkFlag("reportProgress", options.reportProgress);
     const time = totalOf({ timeout: options.timeout });
     const transfer: Hex | null = tag === undefined ? null : transferId(checkTag(tag));
     const session = await sessionOf(this.#contractor);
     checkSelf(session, options.receiver, "receiver");
     if (sources.includes(session.account)) throw usage("You can't receive from yourself.");
+    const idOf = (source: Address): string => written[sources.indexOf(source)] ?? source;
+    const { onNotice } = options;
+    const tellNotice = ({ sender, notice }: { readonly sender: Address; readonly notice: Hex }): void =>
+      onNotice?.({ source: idOf(sender), notice });
     const maxBytes = options.maxBytes ?? (to === "bytes" ? MAX_BYTES_IN_MEMORY : Number.POSITIVE_INFINITY);
     return {
       session,
@@ -308,7 +359,9 @@ export class SharedFileDataChannel {
       time,
       maxBytes,
       accept: options.accept,
-      idOf: (source: Address) => written[sources.indexOf(source)] ?? source,
+      idOf,
+      onNotice: tellNotice,
+      report: options.reportProgress ?? true,
     };
   }
 
@@ -346,8 +399,10 @@ export class SharedFileDataChannel {
     const tag = checkTag(options.tag ?? hexlify(randomBytes(16)));
     const time = totalOf({ connectionTimeout: options.connectionTimeout, timeout: options.timeout });
     checkCount("partSize", options.partSize, 1);
-    const { partSize, onProgress, onNotice, onReceipt } = options;
-    const source = await sourceOf(options.dataStream);
+    checkFlag("withdrawOnAbort", options.withdrawOnAbort);
+    const { partSize, onProgress, onBytes, onRecipient, onNotice, onReceipt, withdrawOnAbort = true } = options;
+    const idle = idleOf(options.idleTimeout);
+    const source = withType(await sourceOf(options.dataStream), options.contentType);
     const session = await sessionOf(this.#contractor);
     checkSelf(session, options.source, "source");
     if (recipients.includes(session.account)) throw usage("You can't send to yourself.");
@@ -356,7 +411,12 @@ export class SharedFileDataChannel {
       ((event: ReceiptEvent & { recipient: Address }) =>
         onReceipt({ ...event, recipient: written.get(event.recipient)! }));
     const idOf = (account: Address): string => written.get(account)!;
-    const order = { recipients, idOf, source, tag, time, partSize, onProgress, onNotice, onReceipt: tell };
+    const tellRecipient =
+      onRecipient &&
+      ((event: RecipientProgress & { recipient: Address }) =>
+        onRecipient({ ...event, recipient: written.get(event.recipient)! }));
+    const told = { onProgress, onBytes, onRecipient: tellRecipient, onNotice, onReceipt: tell };
+    const order = { recipients, idOf, source, tag, time, partSize, idle, withdraw: withdrawOnAbort, ...told };
     const sent = await withHandler(session, handlerOf(options), (signal) => send(session, { ...order, signal }));
     return conclude(sent, written, options.ensureAllSucc ?? false);
   }
@@ -368,6 +428,25 @@ function placeOf(to: Destination): string {
 
 function checkCallback(name: string, value: unknown): void {
   if (value !== undefined && typeof value !== "function") throw usage(`${name} must be a function.`);
+}
+
+function withType(source: Source, contentType: unknown): Source {
+  if (contentType === undefined) return source;
+  const found = contentTypeSchema.safeParse(contentType);
+  if (!found.success) throw usage('contentType must be a media type, such as "application/octet-stream".');
+  return { ...source, contentType: found.data };
+}
+
+/** Null without one. */
+function idleOf(idleTimeout: unknown): number | null {
+  const ms = totalOf({ idleTimeout });
+  if (ms !== null && ms < LEAST_IDLE_MS)
+    throw usage(`idleTimeout is at least ${LEAST_IDLE_MS} ms: recipients speak every 5 s at most.`);
+  return ms;
+}
+
+function checkFlag(name: string, value: unknown): void {
+  if (value !== undefined && typeof value !== "boolean") throw usage(`${name} must be true or false.`);
 }
 
 function checkEarly({ ensureAllSucc, atLeast, graceAfter, sourceList }: BatchReceiveOptions): void {

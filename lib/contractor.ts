@@ -13,6 +13,7 @@ import { EVERYONE, type Message, type Open, type RosterChange, statementId, task
 import { type Posted, refused } from "./relay.ts";
 import { Session, type SessionOptions } from "./session.ts";
 import { limit, pause } from "./waiting.ts";
+import { progressOf, type RecipientProgress } from "./watch.ts";
 
 /** Where and as whom to take part in a task. */
 export interface ContractorOptions {
@@ -35,6 +36,11 @@ export interface ContractorOptions {
    * 10,000; 0 is 29 days; less than 1,000 is USAGE.
    */
   readonly stallTimeout?: number;
+  /**
+   * Called when the task's events can't be read although a call waits for some, again with each try that fails, and with null
+   * when they can be read again: the calls themselves go on trying. Must not throw.
+   */
+  readonly onTrouble?: (error: WaybillError | null) => void;
   /** Where to begin reading instead: after the event with this `seq`; 0 is the task's whole history. */
   readonly from?: number;
   /**
@@ -90,6 +96,11 @@ export interface NoticeStatus {
     readonly outcome: string | null;
     /** The transaction of its answer, or null. */
     readonly transaction: Hex | null;
+    /**
+     * What it last said of its download; null when it said nothing, isn't outstanding, or it isn't for you to know: the sender
+     * and the owner see everybody's, and a recipient its own. Nothing depends on it.
+     */
+    readonly progress: RecipientProgress | null;
   }[];
 }
 
@@ -106,7 +117,7 @@ const OPENING_LOOK_MS = { least: 200, most: 2_000 };
 const MAX_FEE_PER_GAS = 500_000_000_000n;
 const OPTIONS = [
   ...["task", "signer", "deployment", "fetch", "stateDir", "from", "stallTimeout"],
-  ...["relay", "maxFeePerGas"],
+  ...["relay", "maxFeePerGas", "onTrouble"],
 ];
 
 const sessions = new WeakMap<TaskContractor, () => Promise<Session>>();
@@ -149,7 +160,18 @@ export class TaskContractor {
     const deployment = readDeployment(options.deployment);
     const stallTimeout = totalOf({ stallTimeout: options.stallTimeout }) ?? undefined;
     const maxFeePerGas = checkRelay(options, deployment);
-    this.#options = { task: this.task, signer, deployment, fetch, stateDir, from, stallTimeout, maxFeePerGas };
+    const { onTrouble } = options;
+    this.#options = {
+      task: this.task,
+      signer,
+      deployment,
+      fetch,
+      stateDir,
+      from,
+      stallTimeout,
+      maxFeePerGas,
+      onTrouble,
+    };
     sessions.set(this, () => this.#start());
     this.#start().then(
       (session) => session.begin(),
@@ -271,7 +293,7 @@ export class TaskContractor {
   }
 
   /**
-   * How a notice of this task stands on the chain.
+   * How a notice of this task stands on the chain, and how far its recipients say that they are.
    * @throws WaybillError UNKNOWN_NOTICE when it does not, or not yet.
    */
   async status(notice: string): Promise<NoticeStatus> {
@@ -280,7 +302,12 @@ export class TaskContractor {
     await session.sync();
     const record = session.ledger.notice(id);
     if (!record?.proved) throw new WaybillError("UNKNOWN_NOTICE", "There is no such notice on the chain, or not yet.");
-    return statusOf(record);
+    const status = statusOf(record);
+    const told = await progressOf(session, status);
+    return {
+      ...status,
+      recipients: status.recipients.map((one) => ({ ...one, progress: told.get(one.account) ?? null })),
+    };
   }
 
   /** Ends all waiting calls with ABORTED and all connections. Nothing on the chain changes. */
@@ -411,7 +438,7 @@ function checkRelay(
 export function statusOf({ id, notice, withdrawn, place, recipients }: NoticeRecord): NoticeStatus {
   const { sender, transfer, deadline } = notice;
   const each = [...recipients.values()].map(({ account, state, outcome, transaction }) => {
-    return { account, state, outcome, transaction };
+    return { account, state, outcome, transaction, progress: null };
   });
   return { notice: id, sender, transfer, deadline, withdrawn, transaction: place.transaction, recipients: each };
 }

@@ -6,10 +6,11 @@ import type { Session } from "./session.ts";
 import { downloadTraffic } from "./transfer/download.ts";
 import type { Progress } from "./transfer/parts.ts";
 import type { Received, Target } from "./transfer/target.ts";
+import type { Moved } from "./transfer/ticker.ts";
 import { aborted, Gate, limit } from "./waiting.ts";
 
 export interface GatherOrder
-  extends Omit<ReceiveOrder, "target" | "onProgress" | "enough" | "gate" | "traffic" | "waitForReceipt"> {
+  extends Omit<ReceiveOrder, "target" | "onProgress" | "onBytes" | "enough" | "gate" | "traffic" | "waitForReceipt"> {
   /** A target of its own for each source. */
   readonly targetFor: () => Promise<Target<Received>>;
   /** End early when so many are there; null: wait for all. */
@@ -17,6 +18,7 @@ export interface GatherOrder
   /** Milliseconds that the others get after that. */
   readonly graceAfter: number;
   readonly onProgress: ((source: Address, progress: Progress) => void) | undefined;
+  readonly onBytes: ((source: Address, moved: Moved) => void) | undefined;
   readonly onFailure: ((source: Address, reason: SourceFailure, error: WaybillError) => void) | undefined;
 }
 
@@ -118,7 +120,7 @@ class Gathering {
   }
 
   async #orderFor(source: Address): Promise<ReceiveOrder> {
-    const { targetFor, onProgress, signal } = this.#order;
+    const { targetFor, onProgress, onBytes, signal } = this.#order;
     return {
       ...this.#order,
       sources: [source],
@@ -129,6 +131,7 @@ class Gathering {
       enough: this.#enough.signal,
       signal: signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal,
       onProgress: onProgress && ((progress) => onProgress(source, progress)),
+      onBytes: onBytes && ((moved) => onBytes(source, moved)),
     };
   }
 

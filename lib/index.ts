@@ -5,6 +5,7 @@ export {
   type BatchReceiveOptions,
   type BatchSendOptions,
   type ReceiveOptions,
+  type RecipientEvent,
   type SendOptions,
   SharedFileDataChannel,
 } from "./channel.ts";
@@ -35,3 +36,5 @@ export type { Failure, NoticeEvent, ReceiptEvent } from "./send.ts";
 export type { Progress } from "./transfer/parts.ts";
 export type { Payload } from "./transfer/source.ts";
 export type { Destination } from "./transfer/target.ts";
+export type { Moved } from "./transfer/ticker.ts";
+export type { RecipientProgress } from "./watch.ts";

@@ -7,10 +7,12 @@ import { type Address, fromBase64, type Hex } from "./protocol/hex.ts";
 import { decodeManifest, type Manifest, manifestDigest, transferId } from "./protocol/manifest.ts";
 import type { Outcome } from "./protocol/reasons.ts";
 import { noticeId } from "./protocol/statements.ts";
+import { Reporter } from "./reporter.ts";
 import type { Session } from "./session.ts";
 import { download } from "./transfer/download.ts";
 import type { Progress } from "./transfer/parts.ts";
 import type { Received, Target } from "./transfer/target.ts";
+import type { Moved } from "./transfer/ticker.ts";
 import type { Traffic } from "./transfer/traffic.ts";
 import { aborted, type Gate, type Limit, limit, pause } from "./waiting.ts";
 
@@ -40,6 +42,21 @@ export interface ReceiveOrder {
   /** What those share that run. */
   readonly traffic?: Traffic | undefined;
   readonly onProgress: ((progress: Progress) => void) | undefined;
+  readonly onBytes?: ((moved: Moved) => void) | undefined;
+  /** When a notice was found, and before its payload is asked for. */
+  readonly onNotice?: ((notice: { readonly sender: Address; readonly notice: Hex }) => void) | undefined;
+  /** Tell the sender how far the download is. */
+  readonly report: boolean;
+}
+
+/** A payload that is about to be downloaded. */
+interface Fetching {
+  readonly record: NoticeRecord;
+  readonly manifest: Manifest;
+  readonly answer: DownloadAnswer;
+  /** When the answer was asked for, by performance.now. */
+  readonly issued: number;
+  readonly reporter: Reporter | null;
 }
 
 /** Times that a node which lags behind the others is asked for a notice that stands on the chain. */
@@ -241,6 +258,7 @@ class Receiving {
 
   async #fetch(record: NoticeRecord, waiting: AbortSignal): Promise<Received> {
     const order = this.#order;
+    order.onNotice?.({ sender: record.notice.sender, notice: record.id });
     const issued = performance.now();
     const answer = await this.#ask(record, waiting);
     const manifest = checkManifest(record, answer);
@@ -249,8 +267,22 @@ class Receiving {
       await order.target.forget?.(manifest, record.notice.sender);
       throw unwanted;
     }
-    if (order.gate) return order.gate.run(() => this.#download(record, manifest, answer, issued, waiting), waiting);
-    return this.#download(record, manifest, answer, issued, waiting);
+    const reporter = this.#reporter(record.id);
+    const work = (): Promise<Received> => this.#download({ record, manifest, answer, issued, reporter }, waiting);
+    try {
+      const payload = await (order.gate ? order.gate.run(work, waiting) : work());
+      reporter?.end("verified");
+      return payload;
+    } catch (error) {
+      reporter?.end("failed");
+      throw error;
+    }
+  }
+
+  #reporter(notice: Hex): Reporter | null {
+    if (!this.#order.report || this.#isVerified(notice)) return null;
+    const { api, task } = this.#session;
+    return new Reporter((report, signal) => api.reportProgress(task, notice, report, signal));
   }
 
   async #unwanted({ notice }: NoticeRecord, manifest: Manifest): Promise<WaybillError | null> {
@@ -261,13 +293,7 @@ class Receiving {
     return new WaybillError("REFUSED", "The payload was not accepted, and its sender is told so.");
   }
 
-  async #download(
-    record: NoticeRecord,
-    manifest: Manifest,
-    answer: DownloadAnswer,
-    issued: number,
-    waiting: AbortSignal,
-  ): Promise<Received> {
+  async #download({ record, manifest, answer, issued, reporter }: Fetching, waiting: AbortSignal): Promise<Received> {
     const { order, session } = { order: this.#order, session: this.#session };
     // Without a time of the caller's own, the download gets what a payload of this size is given.
     const end = order.time === null ? this.#limit(defaultTime(manifest.size), tooSlow) : null;
@@ -286,6 +312,10 @@ class Receiving {
           traffic: order.traffic,
           signal,
           onProgress: order.onProgress,
+          onBytes: (moved) => {
+            reporter?.moved(moved.movedBytes);
+            order.onBytes?.(moved);
+          },
         });
       return await order.target.commit();
     } finally {

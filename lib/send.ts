@@ -14,10 +14,12 @@ import type { Session } from "./session.ts";
 import { type StoredPayload, store } from "./stored.ts";
 import { orAbort, type Progress } from "./transfer/parts.ts";
 import type { Source } from "./transfer/source.ts";
+import type { Moved } from "./transfer/ticker.ts";
 import { aborted, limit } from "./waiting.ts";
+import { type RecipientProgress, watch } from "./watch.ts";
 
 /** Why a recipient's id is not among those that verified. */
-export type Failure = Exclude<Outcome, "VERIFIED"> | "WITHDRAWN" | "EXPELLED" | "TIMEOUT" | "NOT_PUBLISHED";
+export type Failure = Exclude<Outcome, "VERIFIED"> | "WITHDRAWN" | "EXPELLED" | "TIMEOUT" | "IDLE" | "NOT_PUBLISHED";
 
 /** A recipient's answer, as it stands on the chain. */
 export interface ReceiptEvent {
@@ -46,8 +48,14 @@ export interface SendOrder {
   /** Milliseconds; null for the default. */
   readonly time: number | null;
   readonly partSize: number | undefined;
+  /** Milliseconds without a sign of life of anybody who is outstanding, after which the call gives up; null: none. */
+  readonly idle: number | null;
+  /** Whether a signal takes the notices of this call back. */
+  readonly withdraw: boolean;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: Progress) => void) | undefined;
+  readonly onBytes: ((moved: Moved) => void) | undefined;
+  readonly onRecipient: ((event: { recipient: Address } & RecipientProgress) => void) | undefined;
   readonly onNotice: ((event: NoticeEvent) => void) | undefined;
   readonly onReceipt: ((event: { recipient: Address } & Omit<ReceiptEvent, "recipient">) => void) | undefined;
 }
@@ -88,7 +96,10 @@ class Sending {
   /** Taken back by this call because the chain stood still when their deadline was over. */
   readonly #overdue = new Set<Hex>();
   readonly #told = new Set<Address>();
+  /** Taken back by this call because nobody who was outstanding showed a sign of life. */
+  readonly #idle = new Set<Hex>();
   #digest: Hex = "0x";
+  #size = 0;
   #callbackFailed = false;
 
   constructor(session: Session, order: SendOrder) {
@@ -112,6 +123,7 @@ class Sending {
     const order = { ...this.#order, transfer: this.#transfer };
     const stored = (await answered(this.#session, order)) ?? (await store(this.#session, order));
     this.#digest = stored.digest;
+    this.#size = stored.size;
     await this.#session.sync(order.signal);
     this.#checkSender(); // a recipient that was expelled meanwhile fails for itself
     await this.#join(stored);
@@ -130,7 +142,7 @@ class Sending {
     const { signal } = this.#order;
     const ended = signal?.aborted === true;
     if (!ended && !this.#callbackFailed) return expelledSender(error);
-    await this.#withdraw();
+    if (this.#order.withdraw || !ended) await this.#withdraw();
     return ended ? aborted(signal, { received: this.#received().map(this.#order.idOf) }) : error;
   }
 
@@ -260,12 +272,40 @@ class Sending {
     const asking = [...this.#posting].map(([id, posting]) => this.#watchFailure(id, posting, done.signal));
     const at = Math.max(...[...this.#awaited.values()].map((notice) => notice.deadline));
     const onStill = (): void => void this.#stir();
+    const { signal: outer } = this.#order;
+    const signal = outer ? AbortSignal.any([outer, done.signal]) : done.signal;
+    const verdicts = follower.until(() => this.#tally(), { signal, at, onStill });
     try {
-      return await follower.until(() => this.#tally(), { signal: this.#order.signal, at, onStill });
+      return await Promise.race([verdicts, this.#watch(done.signal)]);
     } finally {
       done.abort();
       await Promise.all(asking);
     }
+  }
+
+  /** Looks how far the recipients are, if anybody wants to know. Never resolves: it ends with the signal, or a callback's error. */
+  async #watch(signal: AbortSignal): Promise<never> {
+    const { idle, onRecipient, recipients } = this.#order;
+    const tell = (account: Address, progress: RecipientProgress): void => {
+      if (recipients.includes(account)) this.#callback(() => onRecipient?.({ recipient: account, ...progress }));
+    };
+    const giveUp = (records: readonly NoticeRecord[]): Promise<void> => this.#giveUpIdle(records);
+    if (idle !== null || onRecipient !== undefined)
+      await watch({ session: this.#session, idle, size: this.#size, open: () => this.#open(), tell, giveUp }, signal);
+    return new Promise<never>(() => {});
+  }
+
+  /** The notices that are waited for, as far as they stand on the chain and somebody is outstanding. */
+  #open(): NoticeRecord[] {
+    const ids = new Set([...this.#awaited.values()].map(noticeId));
+    const records = [...ids].map((id) => this.#session.ledger.notice(id));
+    return records.filter((record) => record !== null).filter(isAnybodyOutstanding);
+  }
+
+  /** Notices that an earlier call published, too: the sender's word that it waits no longer is about the transfer. */
+  async #giveUpIdle(records: readonly NoticeRecord[]): Promise<void> {
+    for (const { id } of records) this.#idle.add(id);
+    await Promise.all(records.map(({ notice }) => this.#session.say({ kind: "withdraw", of: notice })));
   }
 
   /** Why, if it should not get onto the chain in time; that it doesn't, the chain alone tells. */
@@ -282,7 +322,7 @@ class Sending {
   async #stir(): Promise<void> {
     const open = this.#published.filter((notice) => {
       const record = this.#session.ledger.notice(noticeId(notice));
-      return [...(record?.recipients.values() ?? [])].some(({ state }) => state === "outstanding");
+      return record !== null && isAnybodyOutstanding(record);
     });
     for (const notice of open) this.#overdue.add(noticeId(notice));
     // If that fails, no block comes, and the wait ends with CHAIN_STALLED.
@@ -312,6 +352,7 @@ class Sending {
     const record = this.#session.ledger.notice(id);
     const answer = record?.recipients.get(account);
     if (answer?.state === "cleared" && answer.outcome !== null) return answer.outcome as Failure;
+    if (answer?.state === "cleared" && this.#idle.has(id)) return "IDLE";
     if (answer?.state === "cleared") return this.#overdue.has(id) ? "TIMEOUT" : "WITHDRAWN";
     const head = this.#session.follower.head;
     if (!head || head.timestamp <= notice.deadline) return null;
@@ -371,8 +412,7 @@ class Sending {
     const posted = await this.#session.say({ kind: "withdraw", of: notice }, { signal });
     const probe = (): true | undefined => {
       const record = ledger.notice(id);
-      const open = [...(record?.recipients.values() ?? [])].some(({ state }) => state === "outstanding");
-      return record && !open ? true : undefined;
+      return record && !isAnybodyOutstanding(record) ? true : undefined;
     };
     await this.#session.stands(posted, probe, { signal });
   }
@@ -380,6 +420,10 @@ class Sending {
 
 function isVerified(record: NoticeRecord, account: Address): boolean {
   return record.recipients.get(account)?.state === "verified";
+}
+
+function isAnybodyOutstanding({ recipients }: NoticeRecord): boolean {
+  return [...recipients.values()].some(({ state }) => state === "outstanding");
 }
 
 function isOpen(record: NoticeRecord, member: Member, head: Head): boolean {

@@ -37,6 +37,8 @@ export interface SessionOptions {
   readonly from?: number | undefined;
   /** Milliseconds without a byte moving to or from the store. */
   readonly stallTimeout?: number | undefined;
+  /** Hears why the task's events can't be read, at each try, and null when they can be again. */
+  readonly onTrouble?: ((error: WaybillError | null) => void) | undefined;
   /** Pay for our own statements, at most so much wei per unit of gas; null: the functions relay them. */
   readonly maxFeePerGas: bigint | null;
 }
@@ -92,7 +94,7 @@ export class Session {
   }
 
   private constructor(options: SessionOptions, account: Address, ways: Ways, position: Position | null) {
-    const { task, signer, deployment, fetch = ways.outbound.fetch } = options;
+    const { task, signer, deployment, onTrouble, fetch = ways.outbound.fetch } = options;
     this.transport = ways.transport;
     this.#outbound = ways.outbound;
     this.#position = position;
@@ -112,7 +114,7 @@ export class Session {
       if (news.type === "roster" || this.ledger.concerns(news.message, account)) this.news.add(news);
     };
     const onRewind = (seq: number): void => this.news.rewind(seq);
-    this.follower = new Follower({ ledger: this.ledger, source, blockTime, maxBlockAge, onNews, onRewind });
+    this.follower = new Follower({ ledger: this.ledger, source, blockTime, maxBlockAge, onNews, onRewind, onTrouble });
   }
 
   #relayFor({ signer, deployment, maxFeePerGas }: SessionOptions): Relay {

@@ -8,6 +8,7 @@ import type { Head } from "./protocol/wire.ts";
 import type { Session } from "./session.ts";
 import type { Progress } from "./transfer/parts.ts";
 import type { PartReader, Source } from "./transfer/source.ts";
+import type { Moved } from "./transfer/ticker.ts";
 import { type Digested, digest, upload } from "./transfer/upload.ts";
 import { pause } from "./waiting.ts";
 
@@ -19,6 +20,7 @@ export interface StoreOrder {
   readonly partSize: number | undefined;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: Progress) => void) | undefined;
+  readonly onBytes: ((moved: Moved) => void) | undefined;
 }
 
 /** A payload that is in the store, finished under its manifest. */
@@ -135,7 +137,7 @@ async function read(
 
 async function send(
   session: Session,
-  { transfer, signal, onProgress }: StoreOrder,
+  { transfer, signal, onProgress, onBytes }: StoreOrder,
   plan: { size: number | null; partSize: number },
   reader: PartReader,
   doubtful: ReadonlySet<number>,
@@ -154,6 +156,7 @@ async function send(
     storeOrigin: deployment.storeOrigin,
     signal,
     onProgress,
+    onBytes,
   });
 }
 

@@ -1,4 +1,4 @@
-import { execFile, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
@@ -39,37 +39,45 @@ function endGroup(leader: number | undefined): void {
   }
 }
 
-it("the README's files and commands make an exchange between processes, and admit a third member", async () => {
+/** Runs a block as somebody would in a terminal of their own. */
+function terminal(script: string, cwd: string): { child: ChildProcess; done: Promise<string> } {
+  const child = spawn("sh", ["-e", "-c", script], { cwd, stdio: ["ignore", "pipe", "pipe"], ...OWN_GROUP });
+  let [said, complained] = ["", ""];
+  child.stdout.on("data", (bytes) => {
+    said += String(bytes);
+  });
+  child.stderr.on("data", (bytes) => {
+    complained += String(bytes);
+  });
+  const done = once(child, "close").then(([code]) => {
+    if (code !== 0) throw new Error(`it ended with ${code}: ${complained}`);
+    return said;
+  });
+  done.catch(() => {}); // whoever waits for it hears it
+  return { child, done };
+}
+
+it("the README's commands make an exchange between processes, and admit another member", async () => {
   const dir = fileURLToPath(new URL(`try-${process.pid}/`, root));
   await mkdir(dir);
-  let operator: ReturnType<typeof spawn> | undefined;
-  let group: number | undefined;
+  const terminals: ChildProcess[] = [];
+  const run = (script: string): Promise<string> => {
+    const { child, done } = terminal(script, dir);
+    terminals.push(child);
+    return done;
+  };
   try {
-    for (const code of (await blocks("js")).slice(1)) {
-      const name = /^\/\/ (\w+\.mjs)/.exec(code)?.[1];
-      expect(name, code).toBeDefined();
-      await writeFile(dir + name, code);
-    }
-    operator = spawn(process.execPath, ["operator.mjs"], { cwd: dir, stdio: ["ignore", "pipe", "inherit"] });
-    expect(String((await once(operator.stdout!, "data"))[0])).toBe("deployment.json is there\n");
-    const [, exchange, admission] = await blocks("sh");
-    const shell = promisify(execFile)("sh", ["-e", "-c", `${exchange}${admission}`], { cwd: dir, ...OWN_GROUP });
-    group = shell.child.pid;
-    const { stdout, stderr } = await shell;
-    expect(stderr).toBe("");
-    const said = stdout.replaceAll(/0x[0-9a-fA-F]{40}/g, "0x…").replaceAll(dir, "");
-    expect(said.trimEnd().split("\n").sort()).toEqual(
-      [
-        "3",
-        "0x… sent bob.bin",
-        "0x… sent carol.bin",
-        "0x… has verified model.bin",
-        "0x… has verified model.bin",
-      ].sort(),
-    );
+    const [, operator, bob, alice, dave] = await blocks("sh");
+    const local = terminal(operator!, dir);
+    terminals.push(local.child);
+    await Promise.race([once(local.child.stdout!, "data"), local.done]);
+    const [received, sent] = await Promise.all([run(bob!), run(alice!)]);
+    expect(received).toBe(`${dir}bob.bin\n`);
+    expect(sent).toMatch(/^bob verified\n/);
+    const joined = await run(dave!);
+    expect(joined).toMatch(new RegExp(`0x[0-9a-fA-F]{40}[^]*${dir}dave.bin\n`));
   } finally {
-    endGroup(group);
-    if (operator?.exitCode === null && operator.kill("SIGINT")) await once(operator, "exit");
+    for (const { pid } of terminals) endGroup(pid);
     await rm(dir, { recursive: true, force: true });
   }
-});
+}, 120_000);

@@ -49,6 +49,8 @@ export interface FollowerOptions {
    * the ledger knows them already. Must not throw.
    */
   readonly onRewind?: (seq: number) => void;
+  /** Called with what ails the source at each try that fails, and with null when it is well again. Must not throw. */
+  readonly onTrouble?: ((error: WaybillError | null) => void) | undefined;
 }
 
 export interface WaitOptions {
@@ -98,7 +100,7 @@ export class Follower {
   #rewinds = 0;
   #head: Head | null = null;
   #headSeen = 0;
-  #fault: unknown = null;
+  #fault: WaybillError | null = null;
   #reading: AbortController | null = null;
   /** Since when there was no news, and nobody came to wait for some. */
   #idleSince = 0;
@@ -210,7 +212,7 @@ export class Follower {
       } catch (error) {
         if (signal.aborted) return;
         if (!isPassing(error)) return this.#failAll(error);
-        this.#fault = error;
+        this.#ail(error);
         await pause(backOff(Math.max(faults++, this.#rewinds - 1)), signal);
       }
     }
@@ -358,8 +360,8 @@ export class Follower {
       this.#checkAll();
       return sight.head;
     } catch (error) {
-      if (!isPassing(error)) this.#failAll(error);
-      this.#fault = error;
+      if (isPassing(error)) this.#ail(error);
+      else this.#failAll(error);
       return null;
     }
   }
@@ -371,8 +373,13 @@ export class Follower {
   }
 
   #checkAll(): void {
-    if (!this.#draft) this.#fault = null;
+    if (!this.#draft) this.#ail(null);
     for (const wait of [...this.#waits]) wait.check();
+  }
+
+  #ail(fault: WaybillError | null): void {
+    if (fault || this.#fault) this.#options.onTrouble?.(fault);
+    this.#fault = fault;
   }
 
   #failAll(error: unknown): void {
@@ -427,7 +434,7 @@ class Wait {
   }
 }
 
-function isPassing(error: unknown): boolean {
+function isPassing(error: unknown): error is WaybillError {
   return error instanceof WaybillError && passing.has(error.code);
 }
 

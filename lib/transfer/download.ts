@@ -10,6 +10,7 @@ import { inParallel, type Progress } from "./parts.ts";
 import { fatal, heed, StoreFault, withRetries, wrongAnswer } from "./retry.ts";
 import { type Run, Runs } from "./runs.ts";
 import { rangeOf, Stretch } from "./stretch.ts";
+import { type Moved, startTicker } from "./ticker.ts";
 import { type Lane, type Share, Traffic } from "./traffic.ts";
 
 /** Ranges in flight at most; S3 gives 85-90 MB/s to each, so that these fill any line of today. */
@@ -44,6 +45,7 @@ export interface DownloadJob {
   readonly traffic?: Traffic | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
+  readonly onBytes?: ((moved: Moved) => void) | undefined;
 }
 
 /** For downloads that run at the same time. @param most Requests at a time. */
@@ -73,7 +75,7 @@ interface Begun {
  * signal's reason.
  */
 export async function download(job: DownloadJob): Promise<void> {
-  const { manifest, sink, signal, traffic = downloadTraffic() } = job;
+  const { manifest, sink, traffic = downloadTraffic() } = job;
   const parts = manifest.size === 0 ? [] : partsOf(manifest).filter(({ number }) => !sink.held?.has(number));
   const progress = tracker(job);
   if (manifest.size === 0) await checkEmpty(manifest);
@@ -85,13 +87,17 @@ export async function download(job: DownloadJob): Promise<void> {
     memory.give();
     progress(landing.part.length);
   };
+  const held = manifest.size - parts.reduce((sum, { length }) => sum + length, 0);
+  const moved = (): Moved => ({ movedBytes: held + share.moved, totalBytes: manifest.size });
+  const ticker = startTicker(moved, job.onBytes, job.signal);
   try {
     await inParallel(
       (aborted) => inTurn(order, aborted),
-      signal,
+      ticker.signal,
       (begun, aborted) => inParallel((ending) => landings(order, begun, ending), aborted, finish),
     );
   } finally {
+    ticker.stop();
     share.leave();
   }
 }

@@ -43,8 +43,10 @@ export function fileTarget(path: string, options: TargetOptions): Target<string>
 }
 
 /** A file of its own for every payload, in a folder. */
-export function folderTarget(dir: string, options: TargetOptions): Target<string> {
-  return new FileTarget(resolve(dir), nameFor, options);
+export function folderTarget(dir: string, options: TargetOptions, named?: unknown): Target<string> {
+  if (named !== undefined && named !== "tag")
+    throw new WaybillError("USAGE", '`named` must be "tag", or be left out for a name of sender and tag.');
+  return new FileTarget(resolve(dir), named === "tag" ? nameByTag : nameFor, options);
 }
 
 /**
@@ -59,6 +61,20 @@ function nameFor(manifest: Manifest, sender: string): string {
 
 function isFolder(path: string): WaybillError {
   return new WaybillError("TARGET_UNWRITABLE", `${path} is a folder. Name a file, or say to: { dir }.`);
+}
+
+/** What a file beside another may not be called: it would be taken for what is left of a download. */
+const OURS = /\.(part|journal|lock)$/;
+
+/** The same without the sender: a name that would hide, look like an option, or like a file of ours is changed, too. */
+function nameByTag({ tag }: Manifest): string {
+  const id = transferId(tag).slice(2, 10);
+  const plain = tag
+    .replace(/[^A-Za-z0-9._-]/g, "_")
+    .replace(/^[.-]/, "_")
+    .slice(0, MAX_NAME - id.length - 1);
+  const own = plain === tag && plain === plain.toLowerCase() && !/-[0-9a-f]{8}$/.test(plain) && !OURS.test(plain);
+  return own ? plain : `${plain}-${id}`;
 }
 
 class FileTarget implements Target<string> {

@@ -18,7 +18,15 @@ import { isNode, needFiles } from "./runtime.ts";
  * and when the file is there with another payload. One call at a time receives a file, which a `.lock` beside it says, whose
  * word ends with its process; others get TARGET_BUSY. "bytes" and "stream" begin anew.
  */
-export type Destination = "bytes" | { readonly path: string } | { readonly dir: string } | "stream";
+export type Destination =
+  | "bytes"
+  | { readonly path: string }
+  | {
+      readonly dir: string;
+      /** "tag": the file is named by its tag alone, which two senders may both use. */
+      readonly named?: "tag";
+    }
+  | "stream";
 
 /** A received payload: bytes, a file's path, or a stream. */
 export type Received = Uint8Array | string | ReadableStream<Uint8Array>;
@@ -59,7 +67,8 @@ export async function targetOf(to: unknown, options: TargetOptions): Promise<Tar
     needFiles('`to` must be "bytes" or "stream"');
     const file = await import("./target-file.ts");
     if ("path" in to && typeof to.path === "string") return file.fileTarget(to.path, options);
-    if ("dir" in to && typeof to.dir === "string") return file.folderTarget(to.dir, options);
+    if ("dir" in to && typeof to.dir === "string")
+      return file.folderTarget(to.dir, options, "named" in to ? to.named : undefined);
   }
   throw new WaybillError("USAGE", '`to` must be "bytes", { path }, { dir } or "stream".');
 }

@@ -118,6 +118,7 @@ export class Share {
   #lanes = 0;
   #waiting = 0;
   #left = false;
+  #moved = 0;
 
   constructor(traffic: Traffic, most: number) {
     this.#traffic = traffic;
@@ -128,6 +129,17 @@ export class Share {
   get idle(): boolean {
     return this.#traffic.lanes.idle;
   }
+
+  /** Bytes that came or went, those of requests under way too. */
+  get moved(): number {
+    return this.#moved;
+  }
+
+  /** Negative when they turn out to be no good. */
+  readonly count = (bytes: number): void => {
+    this.#moved += bytes;
+    this.#traffic.count(bytes);
+  };
 
   /** Requests that run. */
   get running(): number {
@@ -242,12 +254,12 @@ export class Lane {
     work: (attempt: Attempt) => Promise<T>,
     signal: AbortSignal,
   ): Promise<T> {
-    const { stragglers, retries, count } = this.#traffic;
+    const { stragglers, retries } = this.#traffic;
     const began = performance.now();
     let running: Running | undefined;
     let won = false;
     const measured = async (second: boolean, aborted: AbortSignal): Promise<T> => {
-      const meter = new Meter(count);
+      const meter = new Meter(this.#share.count);
       let good = 0;
       try {
         const result = await work({ second, signal: aborted, moved: meter.moved });

@@ -11,6 +11,7 @@ import { inParallel, type Progress } from "./parts.ts";
 import { noAnswer, refusalOf, refusesDigest, withRetries, wrongAnswer } from "./retry.ts";
 import { Room } from "./room.ts";
 import type { PartReader } from "./source.ts";
+import { type Moved, startTicker } from "./ticker.ts";
 import { type Lane, type Share, Traffic } from "./traffic.ts";
 import { UploadUrls } from "./upload-urls.ts";
 
@@ -38,6 +39,7 @@ export interface UploadJob {
   readonly storeOrigin: string;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
+  readonly onBytes?: ((moved: Moved) => void) | undefined;
 }
 
 /** What was read: enough for a manifest. */
@@ -63,7 +65,7 @@ interface ReadPart {
  * the store; what `sign` and `onProgress` throw; the signal's reason.
  */
 export async function upload(job: UploadJob): Promise<Digested> {
-  const { plan, stored, signal } = job;
+  const { plan, stored } = job;
   const digests: string[] = [];
   const progress = tracker(job);
   progress(0);
@@ -71,18 +73,23 @@ export async function upload(job: UploadJob): Promise<Digested> {
   const enough = Math.ceil(Math.min(MOST_BEGUN, share.most) * SIGNED_AT_ONCE);
   const urls = new UploadUrls(job.sign, job.storeOrigin, enough, () => share.idle);
   const begun = new Room(MOST_BEGUN);
+  let held = 0;
+  const moved = (): Moved => ({ movedBytes: held + share.moved, totalBytes: plan.size });
+  const ticker = startTicker(moved, job.onBytes, job.signal);
   const feed = (aborted: AbortSignal): AsyncGenerator<ReadPart> =>
     readParts(job, () => begin(share, begun, bufferSize(plan), aborted));
   try {
-    await inParallel(feed, signal, async (part, aborted) => {
+    await inParallel(feed, ticker.signal, async (part, aborted) => {
       const digest = await sha256(part.bytes);
       digests[part.number - 1] = digest;
-      if (stored.get(part.number) !== digest) await putPart(job.transport, urls, share.lane(), part, digest, aborted);
+      if (stored.get(part.number) === digest) held += part.bytes.length;
+      else await putPart(job.transport, urls, share.lane(), part, digest, aborted);
       urls.hurry();
       progress(part.bytes.length);
       part.done();
     });
   } finally {
+    ticker.stop();
     share.leave();
   }
   return digested(job.reader, plan.partSize, digests, progress.bytes());

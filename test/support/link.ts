@@ -1,0 +1,67 @@
+import type { AddressInfo } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
+
+/** Of what is no payload: it doesn't stand in line, so that a slow download is no slow API. */
+const SMALL = 4096;
+
+/** A line to a server whose speed the test owns. */
+export class Link {
+  /** Bytes a second of all connections together; null: as fast as it goes. */
+  rate: number | null = null;
+  readonly #sockets = new Set<Socket>();
+  readonly #server = createServer((socket) => this.#open(socket));
+  readonly #target: URL;
+  /** When the line is free for the next bytes. */
+  #free = 0;
+
+  private constructor(target: URL) {
+    this.#target = target;
+  }
+
+  static async to(target: string): Promise<Link> {
+    const link = new Link(new URL(target));
+    await new Promise<void>((resolve) => link.#server.listen(0, "127.0.0.1", resolve));
+    return link;
+  }
+
+  get origin(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  stop(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    return new Promise((resolve) => this.#server.close(() => resolve()));
+  }
+
+  #open(socket: Socket): void {
+    const far = connect(Number(this.#target.port), this.#target.hostname);
+    for (const [from, to] of [
+      [socket, far],
+      [far, socket],
+    ] as const) {
+      this.#sockets.add(from);
+      from.on("error", () => to.destroy());
+      from.on("close", () => {
+        this.#sockets.delete(from);
+        to.end();
+      });
+      from.on("data", (bytes) => this.#carry(from, to, bytes));
+    }
+  }
+
+  #carry(from: Socket, to: Socket, bytes: Buffer): void {
+    from.pause();
+    const pass = (): void => {
+      to.write(bytes);
+      from.resume();
+    };
+    const now = performance.now();
+    const takes = this.rate === null || bytes.length < SMALL ? 0 : (bytes.length * 1000) / this.rate;
+    if (takes === 0) {
+      pass();
+      return;
+    }
+    this.#free = Math.max(now, this.#free) + takes;
+    setTimeout(pass, this.#free - now);
+  }
+}
