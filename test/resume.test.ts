@@ -168,6 +168,29 @@ describe("a call that goes on from what a killed one left", () => {
     await expectWhole(dir);
   });
 
+  it.each([
+    ["as it was", async () => {}, []],
+    ["with other bytes", (part: string) => writeFile(part, Buffer.alloc(PART - 1)), [1]],
+    ["cut short", (part: string) => cutTail(part, 1), [1]],
+    ["with more behind it", (part: string) => appendFile(part, "more"), []],
+  ] as const)("needs no journal for a payload of one part, and finds it %s", async (_name, damage, fetched) => {
+    const small = bytes.subarray(0, PART - 1);
+    const about = manifestFor(small);
+    const name = `model.${hexOf(about)}.part`;
+    const killed = await targetIn(home);
+    await fetchInto(killed, about, small);
+    expect((await readdir(home)).filter((one) => !one.endsWith(".lock"))).toEqual([name]);
+    const dir = await mkdtemp(join(root, "left-"));
+    await copyFile(join(home, name), join(dir, name));
+    await killed.discard(null);
+    await damage(join(dir, name));
+    const target = await targetIn(dir);
+    expect(await fetchInto(target, about, small)).toEqual(fetched);
+    await target.commit();
+    expect(Buffer.compare(await readFile(join(dir, "model")), small)).toBe(0);
+    expect(await readdir(dir)).toEqual(["model"]);
+  });
+
   it("loses no line of its own behind a torn one", async () => {
     const dir = await killedAfter(6);
     await cutTail(join(dir, JOURNAL_NAME), 1);

@@ -157,8 +157,15 @@ async function beat(path: string, text: string): Promise<void> {
   await file?.close().catch(() => {});
 }
 
+let here: Promise<string> | null = null;
+
 /** Where process ids mean the same: this host, since it was started, and within one container. */
-async function machine(): Promise<string> {
+function machine(): Promise<string> {
+  here ??= findMachine();
+  return here;
+}
+
+async function findMachine(): Promise<string> {
   const boot = await readFile("/proc/sys/kernel/random/boot_id", "utf8").catch(() => "");
   const space = await readlink("/proc/self/ns/pid").catch(() => "");
   return [hostname(), boot.trim(), space].join(" ");

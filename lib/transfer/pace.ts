@@ -138,7 +138,7 @@ export class Pace {
 
   #double(goodput: number): void {
     this.#stand(goodput);
-    this.#worth = goodput;
+    this.#worth = Number.POSITIVE_INFINITY; // how much, its first whole tick tells: what comes first may be a burst
     const next = Math.min(2 * this.allowed, this.#top());
     this.#goTo(next, next > this.allowed ? "doubling" : "resting");
   }
@@ -147,6 +147,7 @@ export class Pace {
   #judgeRest(goodput: number): void {
     const other = this.#before > 0 && goodput > this.#before * OTHER_LINK;
     this.#stand(goodput);
+    if (this.#worth === Number.POSITIVE_INFINITY) this.#worth = goodput;
     if (other) this.#double(goodput);
     else if (++this.#rested > this.#rest) this.#probe();
   }

@@ -38,7 +38,8 @@ export class Partial implements PartSink {
   readonly #part: string;
   readonly #size: number;
   readonly #file: FileHandle;
-  readonly #journal: Journal;
+  /** None for a single part: whether it is there, it says itself. */
+  readonly #journal: Journal | null;
   #writing: Promise<unknown> = Promise.resolve();
   #unsynced = 0;
   #synced: number = performance.now();
@@ -53,28 +54,30 @@ export class Partial implements PartSink {
   static async open(place: PartialPlace, manifest: Manifest, digest: Hex, signal?: AbortSignal): Promise<Partial> {
     const { path, part, makers } = place;
     const about = { digest, size: manifest.size, partSize: manifest.partSize };
-    const [old, named] = await attempt(part, () =>
-      Promise.all([openOwn(part, makers, "write"), Journal.open(journalOf(part), about, makers)]),
+    const single = manifest.parts.length === 1;
+    const [old, journal] = await attempt(part, () =>
+      Promise.all([openOwn(part, makers, "write"), single ? null : Journal.open(journalOf(part), about, makers)]),
     );
-    if (old && named) {
-      const held = await closing([old, named], () => check(old, manifest, named.named, signal));
-      const partial = new Partial(place, manifest.size, old, named, held);
+    if (old && (single || journal)) {
+      const named = journal?.named ?? new Set([1]);
+      const held = await closing([old, journal], () => check(old, manifest, named, signal));
+      const partial = new Partial(place, manifest.size, old, journal, held);
       await closing([partial], () => partial.#fit());
       return partial;
     }
-    await Promise.all([old?.close(), named?.close()]);
+    await Promise.all([old?.close(), journal?.close()]);
     await removePartial(part); // it may be large
     await checkSpace(dirname(path), path, manifest.size);
     const file = await attempt(part, () => makeFile(part, "write"));
-    const journal = await closing([file], () => attempt(part, () => Journal.make(journalOf(part), about)));
-    return new Partial(place, manifest.size, file, journal, new Set());
+    const made = single ? null : await closing([file], () => attempt(part, () => Journal.make(journalOf(part), about)));
+    return new Partial(place, manifest.size, file, made, new Set());
   }
 
   private constructor(
     { path, part }: PartialPlace,
     size: number,
     file: FileHandle,
-    journal: Journal,
+    journal: Journal | null,
     held: ReadonlySet<number>,
   ) {
     this.#path = path;
@@ -93,7 +96,7 @@ export class Partial implements PartSink {
     await attempt(this.#path, async () => {
       if (this.#fault) throw this.#fault;
       await this.#put(bytes, start);
-      await this.#journal.add(number);
+      await this.#journal?.add(number);
     });
     this.#unsynced += bytes.length;
     const late = performance.now() - this.#synced > SYNC_MS;
@@ -123,7 +126,7 @@ export class Partial implements PartSink {
 
   async close(): Promise<void> {
     await this.#syncing;
-    await Promise.all([this.#file.close(), this.#journal.close()]);
+    await Promise.all([this.#file.close(), this.#journal?.close()]);
   }
 
   /** It may be longer than it should; and the rest of it needs its space. */
@@ -138,7 +141,7 @@ export class Partial implements PartSink {
     this.#synced = performance.now();
     try {
       await this.#file.datasync();
-      await this.#journal.sync();
+      await this.#journal?.sync();
       if (!this.#named) await syncFolder(dirname(this.#part));
       this.#named = true;
     } catch (error) {
@@ -194,11 +197,11 @@ async function isRight(file: FileHandle, manifest: Manifest, { number, start, le
 }
 
 /** Nothing stays open after a failure. */
-async function closing<T>(open: readonly { close(): Promise<void> }[], act: () => Promise<T>): Promise<T> {
+async function closing<T>(open: readonly ({ close(): Promise<void> } | null)[], act: () => Promise<T>): Promise<T> {
   try {
     return await act();
   } catch (error) {
-    for (const one of open) await one.close().catch(() => {});
+    for (const one of open) await one?.close().catch(() => {});
     throw error;
   }
 }

@@ -190,7 +190,8 @@ class FileTarget implements Target<string> {
   async #leave(): Promise<void> {
     for (const name of await readdir(this.#dir).catch(() => [])) {
       const rest = name.startsWith(`${this.#stem}.`) ? name.slice(this.#stem.length + 1) : "";
-      if (/^[0-9a-f]{16}\.part$/.test(rest)) await removePartial(join(this.#dir, name));
+      const path = join(this.#dir, name);
+      if (/^[0-9a-f]{16}\.part$/.test(rest) && path !== this.#part) await removePartial(path);
     }
     await removePartial(this.#part);
     await this.#lock?.release();
