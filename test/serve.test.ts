@@ -331,11 +331,11 @@ describe("waybill serve --check", () => {
       [{ WAYBILL_RELAYER_KEYSTORE: "" }, [], 2, /^Set exactly one of WAYBILL_RELAYER_KMS_KEY.+ \(USAGE\)$/],
       [{ WAYBILL_MAX_FEE_PER_GAS: "" }, [], 2, /^Set WAYBILL_MAX_FEE_PER_GAS to .+ \(USAGE\)$/],
       [{ WAYBILL_RPC: "http://127.0.0.1:1" }, [], 5, /^No node of WAYBILL_RPC answers\. .+ \(UNREACHABLE\)$/],
-      [{ WAYBILL_CHAIN_ID: "1" }, [], 1, /^The RPC node serves chain 31337, not 1\. .+ \(WRONG_CHAIN\)$/],
+      [{ WAYBILL_CHAIN_ID: "1" }, [], 2, /^The RPC node serves chain 31337, not 1\. .+ \(WRONG_CHAIN\)$/],
       [
         { WAYBILL_CONTRACT: owner.address },
         [],
-        1,
+        2,
         /^On chain 31337 there is no Waybill contract at .+ \(WRONG_CHAIN\)$/,
       ],
       [{ WAYBILL_BUCKET: "other" }, [], 2, /^There is no bucket other at 127\.0\.0\.1:\d+\. .+ \(USAGE\)$/],

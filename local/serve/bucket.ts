@@ -6,7 +6,7 @@ import { WaybillError } from "../../lib/protocol/errors.ts";
 /** Tried among what is short-lived anyway, so that a crash in between leaves nothing for long. */
 const PLACE = "progress/check/";
 /** The longest piece of a key of ours; servers over a file system take no longer ones. */
-const LONGEST_NAME = 255;
+const LONGEST_NAME = 227;
 const CREDENTIALS =
   /AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|Forbidden|AuthorizationHeaderMalformed|UserNotFound/;
 
