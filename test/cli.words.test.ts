@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
 import { typed } from "../cli/move/again.ts";
+import { Bar } from "../cli/move/bar.ts";
 import { bytes, duration, list } from "../cli/move/options.ts";
 import { Rate } from "../cli/move/rate.ts";
 import { Recipients } from "../cli/move/recipients.ts";
@@ -91,6 +92,17 @@ describe("the command that goes on", () => {
   it("is npx's where npx ran it", () => {
     expect(typed(["receive"], { npm_command: "exec" })).toBe("npx waybill receive");
   });
+});
+
+it("a bar fits into its line, at whatever width it is drawn", () => {
+  const bar = new Bar("model.bin");
+  expect([bar.lines(80), bar.line()]).toEqual([[], null]);
+  bar.update({ movedBytes: 50 * MiB, totalBytes: 200 * MiB });
+  const widths = Array.from({ length: 120 }, (_, i) => 60 + i);
+  for (const width of widths) expect(bar.lines(width)[0]!.length).toBeLessThan(width);
+  expect(bar.lines(120)).toEqual([`model.bin  [${"#".repeat(10)}${"-".repeat(30)}]  25 %  50.0 MiB of 200 MiB`]);
+  expect(bar.lines(30)).toEqual(["model.bin  25 %  50.0 MiB of 200 MiB"]);
+  expect(bar.line()).toBe("model.bin: 25 %  50.0 MiB of 200 MiB");
 });
 
 it("recipients are shown as they are", () => {

@@ -31,7 +31,7 @@ export class Bar implements View {
     if (!this.#begun) return [];
     const words = this.#words();
     const { movedBytes, totalBytes } = this.#moved;
-    const room = Math.min(MOST_BAR, width - this.#name.length - words.length - 6);
+    const room = Math.min(MOST_BAR, width - 1 - this.#name.length - words.length - "  []  ".length);
     if (totalBytes === null || room < LEAST_BAR) return [`${this.#name}  ${words}`];
     const full = Math.floor((room * percent(movedBytes, totalBytes)) / 100);
     return [`${this.#name}  [${"#".repeat(full)}${"-".repeat(room - full)}]  ${words}`];
