@@ -172,16 +172,16 @@ interface IWaybill {
         bytes signature
     );
 
-    /// @notice Members answered a notice with their keys.
+    /// @notice Members answered notices with their keys. One event tells of all receipts of a task that a relay brought
+    /// in Receipts items in a row, in the order in which they took effect.
     /// @param task The task's id.
     /// @param seq The event's place in the task's line.
     /// @param prevBlock The block of the event before, 0 for the first.
-    /// @param notice The notice's id.
-    /// @param outcome What all of them say: one of Outcome.
-    /// @param signatures The accepted ones, 65 bytes each, in the order in which they took effect.
-    event Receipts(
-        bytes32 indexed task, uint64 seq, uint64 prevBlock, bytes32 notice, uint8 outcome, bytes signatures
-    );
+    /// @param receipts One or more groups, nothing between or behind them. A group is the notice's id (32 bytes), the
+    /// outcome that all in it state (1 byte: one of Outcome), the number n of its signatures (1 byte, 1 to 104), and the
+    /// n signatures (65 bytes each: r, s, v). The author of each is who ecrecover finds by the EIP-712 digest of
+    /// Receipt(task, notice, outcome). Only signatures that counted are here, and a notice may have several groups.
+    event Receipts(bytes32 indexed task, uint64 seq, uint64 prevBlock, bytes receipts);
 
     /// @notice A contract account answered a notice.
     /// @param task The task's id.

@@ -6,9 +6,8 @@ import {Item, Kind, Outcome, Reason} from "./IWaybill.sol";
 import {ReceiptFields, Statements} from "./Statements.sol";
 
 /// @dev Receipts of keys: by far the most frequent statements, so a relay's Receipts items in a row are one run, which
-/// looks up only once what they share, and keeps its working memory laid out so that nothing is copied to be hashed.
-/// Together that takes 1,150 gas off each receipt: of 18,400 in fifty for distinct notices, where storage, ecrecover,
-/// log and calldata alone are 15,200.
+/// looks up only once what they share, writes a task's word once and tells of them in one event. It keeps its working
+/// memory laid out so that nothing is copied to be hashed.
 abstract contract Runs is Answers {
     /// @dev A run's working memory. The order matters: what is hashed together lies together.
     struct Run {
@@ -30,10 +29,14 @@ abstract contract Runs is Answers {
         bytes32 task; // 0x140
         bytes32 notice; // 0x160
         uint256 outcomeOrPage; // 0x180
-        // The task's word, to be written when the run ends; zero when there is no such task.
+        // The task's word, as it was before its receipts; zero when there is no such task.
         uint256 head; // 0x1a0
         // Of the notice's word.
         bytes32 slot; // 0x1c0
+        // Where `Statements.place` notes the codes; the first item of the task; whether a receipt of it has counted.
+        uint256 offsets; // 0x1e0
+        uint256 first; // 0x200
+        bool counted; // 0x220
     }
 
     uint256 private constant NO_PAGE = type(uint256).max;
@@ -47,37 +50,33 @@ abstract contract Runs is Answers {
         run.separator = _domainSeparator();
         run.typeHash = Statements.RECEIPT;
         run.members = _membersOf(0); // `run.task` is 0: there is no such task, and its members are none
+        run.offsets = offsets;
+        run.first = index;
         unchecked {
             while (true) {
                 (uint256 kind, bytes calldata data, bytes calldata signatures) = Statements.item(items, index);
                 if (kind != Kind.RECEIPTS) break;
-                Statements.place(offsets, index, _receipts(run, data, signatures));
+                Statements.place(offsets, index, _receipts(run, index, data, signatures));
                 if (++index == items.length) break;
             }
         }
-        _leave(run);
+        _tell(run, index);
         return index;
     }
 
-    function _receipts(Run memory run, bytes calldata data, bytes calldata signatures)
+    function _receipts(Run memory run, uint256 index, bytes calldata data, bytes calldata signatures)
         private
         returns (uint8[] memory codes)
     {
         unchecked {
             (uint256 count, ReceiptFields calldata r) = Statements.receipts(data, signatures);
             if (count == 0) return _single(0, _unreadable(data));
-            if (run.task != r.task) _turnTo(run, r.task);
+            if (run.task != r.task) _turnTo(run, index, r.task);
             _ask(run, r);
-            uint256 code;
-            uint256 end;
-            assembly ("memory-safe") {
-                codes := mload(0x40)
-                mstore(codes, count)
-                code := add(codes, 0x20)
-                end := add(add(code, shl(5, count)), 0xc0) // behind the codes and six words for _emitReceipts
-                mstore(0x40, add(add(end, 0x20), signatures.length)) // given back below
-            }
             uint256 pointer = _pointer(signatures);
+            uint256 code;
+            (codes, code) = _codesFor(r, pointer, count);
+            bool any;
             uint256 word;
             while (true) {
                 (address author, uint256 standing) = _recoverMember(run, pointer);
@@ -89,11 +88,8 @@ abstract contract Runs is Answers {
                     reason = _skip(run, r, word, standing, author);
                 } else {
                     word = counted;
+                    any = true;
                     if (r.outcome != Outcome.VERIFIED) _seen[Statements.id(run.structHash, author)] = true;
-                    assembly ("memory-safe") {
-                        calldatacopy(end, pointer, 65)
-                        end := add(end, 65)
-                    }
                 }
                 assembly ("memory-safe") {
                     mstore(code, and(reason, 0xff))
@@ -102,11 +98,27 @@ abstract contract Runs is Answers {
                 if (--count == 0) break;
                 pointer += 65;
             }
-            Statements.release(code);
-            if (end != code + 0xc0) {
+            if (any) {
                 _store(run.slot, word);
-                _emitReceipts(run, r, code, end);
+                run.counted = true;
             }
+        }
+    }
+
+    /// @dev Room for an item's codes, and where the first one lies. The word before them says where in calldata its
+    /// fields (from bit 64) and signatures are: not far, because each has a length, which is read from before it.
+    function _codesFor(ReceiptFields calldata r, uint256 pointer, uint256 count)
+        private
+        pure
+        returns (uint8[] memory codes, uint256 code)
+    {
+        assembly ("memory-safe") {
+            let place := mload(0x40)
+            mstore(place, or(shl(64, r), pointer))
+            codes := add(place, 0x20)
+            mstore(codes, count)
+            code := add(codes, 0x20)
+            mstore(0x40, add(code, shl(5, count)))
         }
     }
 
@@ -116,15 +128,13 @@ abstract contract Runs is Answers {
     }
 
     /// @dev Turns to the receipts of another task.
-    function _turnTo(Run memory run, bytes32 task) private {
-        _leave(run);
+    function _turnTo(Run memory run, uint256 index, bytes32 task) private {
+        _tell(run, index);
         run.task = task;
         run.head = _heads[task].word;
         run.members = _membersOf(task);
-    }
-
-    function _leave(Run memory run) private {
-        if (run.head != 0) _heads[run.task].word = run.head;
+        run.first = index;
+        run.counted = false;
     }
 
     /// @dev Takes the receipt's three words and makes its digest.
@@ -175,20 +185,52 @@ abstract contract Runs is Answers {
         emit Skipped(id, reason);
     }
 
-    /// @dev Emits Receipts from `log`, where the accepted signatures lie behind 6 words that are still to be filled and
-    /// end at `end`: encoding them again would cost more than a member's look-up.
-    function _emitReceipts(Run memory run, ReceiptFields calldata r, uint256 log, uint256 end) private {
+    /// @dev Moves the task's line on and emits its Receipts, if any item from `run.first` to before `end` counted. They
+    /// are packed only here, behind all codes, because items may share calldata: nothing else tells how long they get.
+    function _tell(Run memory run, uint256 end) private {
+        if (!run.counted) return;
         (uint256 next, uint64 seq, uint64 prevBlock) = _next(run.head);
-        run.head = next;
+        bytes32 task = run.task;
+        _heads[task].word = next;
         bytes32 topic = Receipts.selector;
+        uint256 offsets = run.offsets;
+        uint256 first = run.first;
         assembly ("memory-safe") {
+            // The group of the item with these codes; nothing if none of them is zero.
+            function pack(code, group) -> behind {
+                let place := mload(sub(code, 0x20))
+                let pointer := and(place, 0xffffffffffffffff)
+                let to := add(group, 34)
+                for { let last := add(code, shl(5, mload(code))) } lt(code, last) { pointer := add(pointer, 65) } {
+                    code := add(code, 0x20)
+                    if iszero(mload(code)) {
+                        calldatacopy(to, pointer, 65)
+                        to := add(to, 65)
+                    }
+                }
+                behind := group
+                let size := sub(to, group)
+                if gt(size, 34) {
+                    let fields := shr(64, place)
+                    calldatacopy(group, add(fields, 0x20), 0x20) // notice
+                    mstore8(add(group, 32), calldataload(add(fields, 0x40))) // outcome
+                    mstore8(add(group, 33), div(size, 65)) // a page's members at most
+                    behind := to
+                }
+            }
+            let log := mload(0x40)
+            let groups := add(log, 0x80)
+            let to := groups
+            let last := add(offsets, shl(5, end))
+            for { let p := add(offsets, shl(5, first)) } lt(p, last) { p := add(p, 0x20) } {
+                to := pack(add(offsets, mload(p)), to)
+            }
             mstore(log, seq)
             mstore(add(log, 0x20), prevBlock)
-            calldatacopy(add(log, 0x40), add(r, 0x20), 0x40) // notice, outcome
-            mstore(add(log, 0x80), 0xa0)
-            mstore(add(log, 0xa0), sub(end, add(log, 0xc0)))
-            mstore(end, 0) // the padding
-            log2(log, and(add(sub(end, log), 0x1f), not(0x1f)), topic, calldataload(r))
+            mstore(add(log, 0x40), 0x60)
+            mstore(add(log, 0x60), sub(to, groups))
+            mstore(to, 0) // the padding
+            log2(log, and(add(sub(to, log), 0x1f), not(0x1f)), topic, task)
         }
     }
 }

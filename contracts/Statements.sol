@@ -98,13 +98,6 @@ library Statements {
         }
     }
 
-    /// @dev Gives back all memory from `end` on.
-    function release(uint256 end) internal pure {
-        assembly ("memory-safe") {
-            mstore(0x40, end)
-        }
-    }
-
     function word(bytes calldata data, uint256 offset) internal pure returns (uint256 value) {
         assembly ("memory-safe") {
             value := calldataload(add(data.offset, offset))

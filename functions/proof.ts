@@ -51,7 +51,9 @@ function marksOf(event: TaskEvent): string[] {
     case "noticed":
       return [statementId({ ...event, kind: "notice" }, event.sender)];
     case "receipts":
-      return event.signatures.map((signature) => `${event.task} ${event.notice} ${event.outcome} ${signature}`);
+      return event.receipts.flatMap(({ notice, outcome, signatures }) =>
+        signatures.map((signature) => `${event.task} ${notice} ${outcome} ${signature}`),
+      );
     case "walletReceipt":
       return [`${event.task} ${event.notice} ${event.outcome} ${event.account}`];
     case "withdrawn":

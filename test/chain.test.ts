@@ -1,12 +1,13 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { AbiCoder } from "ethers";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { ChainReader, type ReaderOptions } from "../lib/chain/reader.ts";
 import { wordHex } from "../lib/protocol/hex.ts";
 import { type Notice, noticeId, type Signed, signerOf } from "../lib/protocol/statements.ts";
 import type { TaskEvent } from "../lib/protocol/wire.ts";
 import { taskEvent } from "../lib/protocol/wire.ts";
-import { addressOf, item, newKey, random32, randomAddresses, Task, World } from "./support/contract.ts";
+import { addressOf, item, newKey, random32, randomAddresses, Task, World, waybill } from "./support/contract.ts";
 import { type RpcProxy, startRpcProxy } from "./support/rpcproxy.ts";
 
 let world: World;
@@ -119,6 +120,7 @@ describe("events", () => {
     const chain = reader();
     const task = await Task.opened(world, 4);
     const [sender, one, two] = task.members;
+    const second = await task.noticed([1, 2]);
     const notice = await task.notice([1, 2]);
     const message = await task.message({ payload: "0x" });
     const expel = await task.change("expel", [addressOf(task.members[3]!)], 1);
@@ -129,6 +131,7 @@ describe("events", () => {
       item(notice),
       item(message),
       await task.receipts(notice.statement, [one!], { outcome: "CORRUPT" }),
+      await task.receipts(second, [two!, one!]),
       item(wallet),
       item(expel),
       item(admit),
@@ -141,6 +144,7 @@ describe("events", () => {
     expect(events.map(({ type }) => type)).toEqual([
       "opened",
       "noticed",
+      "noticed",
       "posted",
       "receipts",
       "walletReceipt",
@@ -150,16 +154,17 @@ describe("events", () => {
       "withdrawn",
     ]);
     for (const event of events) expect(taskEvent.parse(onWire(event))).toEqual(event);
-    expect(statementIn(events[1]!)).toEqual(notice.statement);
-    expect(events[2]).toMatchObject({ sender: addressOf(sender!), payload: "0x", recipients: 2n ** 256n - 1n });
-    expect(events[3]).toMatchObject({ notice: noticeId(notice.statement), outcome: "CORRUPT" });
-    const signed = (events[3] as Extract<TaskEvent, { type: "receipts" }>).signatures;
-    const receipt = task.receipt(notice.statement, { outcome: "CORRUPT" });
-    expect(signed.map((signature) => signerOf(world.domain, receipt, signature))).toEqual([addressOf(one!)]);
-    expect(events[4]).toMatchObject({ account: addressOf(two!), signature: wallet.signature });
-    expect(events[5]).toMatchObject({ roster: 1, members: expel.statement.members, signature: expel.signature });
-    expect(events[6]).toMatchObject({ roster: 2, members: admit.statement.members });
-    expect(events[8]).toMatchObject({ notice: noticeId(other) });
+    expect(statementIn(events[2]!)).toEqual(notice.statement);
+    expect(events[3]).toMatchObject({ sender: addressOf(sender!), payload: "0x", recipients: 2n ** 256n - 1n });
+    const told = (events[4] as Extract<TaskEvent, { type: "receipts" }>).receipts;
+    const receipts = [task.receipt(notice.statement, { outcome: "CORRUPT" }), task.receipt(second)];
+    expect(told).toMatchObject(receipts.map(({ notice, outcome }) => ({ notice, outcome })));
+    const signed = told.map(({ signatures }, i) => signatures.map((one) => signerOf(world.domain, receipts[i]!, one)));
+    expect(signed).toEqual([[addressOf(one!)], [addressOf(two!), addressOf(one!)]]);
+    expect(events[5]).toMatchObject({ account: addressOf(two!), signature: wallet.signature });
+    expect(events[6]).toMatchObject({ roster: 1, members: expel.statement.members, signature: expel.signature });
+    expect(events[7]).toMatchObject({ roster: 2, members: admit.statement.members });
+    expect(events[9]).toMatchObject({ notice: noticeId(other) });
   });
 
   it("of a contract account come with as long a signature as it likes", async () => {
@@ -306,6 +311,36 @@ describe("a node", () => {
     );
   });
 
+  it.each<[string, (receipts: Buffer) => Buffer]>([
+    ["none", () => Buffer.alloc(0)],
+    ["a group that ends in its notice", (good) => Buffer.concat([good, good.subarray(0, 31)])],
+    ["a group that ends before its count", (good) => Buffer.concat([good, good.subarray(0, 33)])],
+    ["a group that ends in a signature", (good) => good.subarray(0, -1)],
+    ["a byte behind the last group", (good) => Buffer.concat([good, Buffer.alloc(1)])],
+    ["more signatures announced than there are", (good) => withByte(good, 33, 2)],
+    ["fewer signatures announced than there are", (good) => withByte(Buffer.concat([good, good.subarray(34)]), 33, 1)],
+    ["a group of nobody", (good) => Buffer.concat([good, good.subarray(0, 33), Buffer.alloc(1)])],
+    ["more signatures than a page has members", (good) => manyOf(good, 105)],
+    ["an outcome that there is not", (good) => withByte(good, 32, 5)],
+    ["the outcome zero", (good) => withByte(good, 32, 0)],
+  ])("that tells of receipts with %s is never believed", async (_what, change) => {
+    const task = await Task.opened(world, 2);
+    const notice = await task.noticed([1]);
+    const { block } = await world.relay([await task.receipts(notice, [task.members[1]!])]);
+    const types = "uint64,uint64,bytes".split(",");
+    const tampered = (logs: unknown[]) =>
+      (logs as { topics: string[]; data: string }[]).map((log) => {
+        if (log.topics[0] !== waybill.getEvent("Receipts")!.topicHash) return log;
+        const [seq, prevBlock, receipts] = AbiCoder.defaultAbiCoder().decode(types, log.data);
+        const changed = change(Buffer.from(receipts.slice(2), "hex"));
+        return { ...log, data: AbiCoder.defaultAbiCoder().encode(types, [seq, prevBlock, changed]) };
+      });
+    await whileLogs(tampered, async (chain) => {
+      await expect(chain.eventsAfter(task.id, START, block, 9)).rejects.toMatchObject({ code: "BAD_SERVER" });
+    });
+    expect(seqs(await reader().eventsAfter(task.id, START, block, 9))).toEqual([1, 2, 3]);
+  });
+
   it("that gives no logs at all says why", async () => {
     const task = await busyTask(1);
     const { block } = await reader().latest(task.id);
@@ -319,6 +354,13 @@ describe("a node", () => {
     const task = await busyTask(1);
     await whileLogs(
       () => [{ topics: 7 }],
+      async (chain) => {
+        const { block } = await chain.tip();
+        await expect(chain.eventsAfter(task.id, START, block, 9)).rejects.toMatchObject({ code: "BAD_SERVER" });
+      },
+    );
+    await whileLogs(
+      (logs) => logs.map((log) => ({ ...(log as object), data: "0x1234" })),
       async (chain) => {
         const { block } = await chain.tip();
         await expect(chain.eventsAfter(task.id, START, block, 9)).rejects.toMatchObject({ code: "BAD_SERVER" });
@@ -440,4 +482,15 @@ function everythingIn(error: unknown): string {
   return Object.getOwnPropertyNames(error)
     .map((name) => `${name}: ${everythingIn((error as Record<string, unknown>)[name])}`)
     .join("\n");
+}
+
+function withByte(bytes: Buffer, at: number, value: number): Buffer {
+  const changed = Buffer.from(bytes);
+  changed[at] = value;
+  return changed;
+}
+
+/** A group of one signature as one of that signature so many times. */
+function manyOf(group: Buffer, count: number): Buffer {
+  return withByte(Buffer.concat([group, ...Array.from({ length: count - 1 }, () => group.subarray(34))]), 33, count);
 }

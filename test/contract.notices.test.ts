@@ -1,8 +1,19 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Address } from "../lib/protocol/hex.ts";
-import type { Outcome } from "../lib/protocol/reasons.ts";
-import { bitmapOf, noticeId, statementId, type Withdraw } from "../lib/protocol/statements.ts";
-import { addressOf, DAY, item, join, newKey, random32, randomAddresses, Task, World } from "./support/contract.ts";
+import { type Outcome, outcomes } from "../lib/protocol/reasons.ts";
+import { bitmapOf, type Item, type Notice, noticeId, statementId, type Withdraw } from "../lib/protocol/statements.ts";
+import {
+  addressOf,
+  DAY,
+  groupsIn,
+  item,
+  join,
+  newKey,
+  random32,
+  randomAddresses,
+  Task,
+  World,
+} from "./support/contract.ts";
 
 let world: World;
 beforeAll(async () => {
@@ -118,7 +129,7 @@ describe("Receipts", () => {
     const { results, events } = await world.relay([receipts]);
     expect(results).toEqual([Array.from({ length: 10 }, () => "OK")]);
     expect(events).toHaveLength(1);
-    expect(events[0]!.args.signatures).toBe(receipts.signatures);
+    expect(events.map(groupsIn)).toEqual([[groupOf(notice, receipts)]]);
     expect(await task.state(notice)).toMatchObject({ outstanding: 0n });
   });
 
@@ -129,7 +140,9 @@ describe("Receipts", () => {
     const twice = { ...receipts, signatures: join(receipts.signatures, receipts.signatures) };
     const { results, events } = await world.relay([twice]);
     expect(results).toEqual([["OK", "DUPLICATE"]]);
-    expect(events.find(({ name }) => name === "Receipts")!.args.signatures).toBe(receipts.signatures);
+    expect(events.filter(({ name }) => name === "Receipts").map(groupsIn)).toEqual([
+      [{ ...groupOf(notice, receipts), outcome: outcomes[outcome] }],
+    ]);
     await changed(task, "expel", [addressOf(task.members[1]!)], 1);
     expect((await world.relay([receipts], notice.deadline + 1)).results).toEqual([["DUPLICATE"]]);
   });
@@ -300,3 +313,12 @@ it("A member admitted again can't answer for its old index", async () => {
   const anew = await task.noticed([3]);
   expect((await world.relay([await task.receipts(anew, [author])])).results).toEqual([["OK"]]);
 });
+
+/** What an event says of VERIFIED receipts that all counted. */
+function groupOf(notice: Notice, { signatures }: Item): ReturnType<typeof groupsIn>[number] {
+  const each = signatures
+    .slice(2)
+    .match(/.{130}/g)!
+    .map((digits) => `0x${digits}`);
+  return { notice: noticeId(notice), outcome: 1, signatures: each };
+}

@@ -15,7 +15,7 @@ import {
   signStatement,
   taskId,
 } from "../lib/protocol/statements.ts";
-import type { TaskEvent } from "../lib/protocol/wire.ts";
+import type { ReceiptGroup, TaskEvent } from "../lib/protocol/wire.ts";
 
 const domain = { chainId: 31337, contract: `0x${"c".repeat(40)}` } as const;
 const word = (digit: string): Hex => `0x${digit.repeat(64)}`;
@@ -26,6 +26,8 @@ const of = (wallet: { address: string }): Address => wallet.address.toLowerCase(
 const accounts = wallets.map(of);
 const task = taskId(owner.address, word("5"));
 const forged = expect.objectContaining({ name: "WaybillError", code: "BAD_SERVER" });
+
+type Receipts = Extract<TaskEvent, { type: "receipts" }>;
 
 /** What the contract would emit: signed statements, in one line. */
 class Line {
@@ -65,10 +67,12 @@ class Line {
     return { type: "noticed", ...this.place(), ...fields, signature };
   }
 
-  async receipts(notice: Hex, outcome: Outcome, signers: readonly (typeof owner)[]): Promise<TaskEvent> {
-    const receipt: Statement = { kind: "receipt", task, notice, outcome };
-    const signed = await Promise.all(signers.map((signer) => signStatement(signer, domain, receipt)));
-    return { type: "receipts", ...this.place(), notice, outcome, signatures: signed.map(({ signature }) => signature) };
+  async receipts(notice: Hex, outcome: Outcome, signers: readonly (typeof owner)[]): Promise<Receipts> {
+    return this.told([await group(notice, outcome, signers)]);
+  }
+
+  told(receipts: ReceiptGroup[]): Receipts {
+    return { type: "receipts", ...this.place(), receipts };
   }
 
   async withdraw(notice: Notice, signer = wallets[0]!): Promise<TaskEvent> {
@@ -88,6 +92,13 @@ class Line {
   }
 }
 
+/** Equal words about a notice, signed by these. */
+async function group(notice: Hex, outcome: Outcome, signers: readonly (typeof owner)[]): Promise<ReceiptGroup> {
+  const receipt: Statement = { kind: "receipt", task, notice, outcome };
+  const signed = await Promise.all(signers.map((signer) => signStatement(signer, domain, receipt)));
+  return { notice, outcome, signatures: signed.map(({ signature }) => signature) };
+}
+
 const notice: Notice = {
   kind: "notice",
   task,
@@ -99,6 +110,9 @@ const notice: Notice = {
   deadline: 1_000,
 };
 const id = noticeId(notice);
+
+/** What counts when it is alone. */
+const good = () => group(id, "VERIFIED", [wallets[1]!]);
 
 let line: Line;
 let ledger: Ledger;
@@ -127,6 +141,27 @@ describe("a ledger", () => {
     expect(state()).toEqual(["cleared", "verified", "cleared"]);
     expect(ledger.notice(id)).toMatchObject({ proved: true, withdrawn: true });
     expect(ledger.noticesOf(accounts[0]!, word("2")).map((record) => record.id)).toEqual([id]);
+  });
+
+  it("takes all answers of one event, to several notices and with several outcomes", async () => {
+    const other = { ...notice, deadline: 2_000 };
+    ledger.apply(await line.notice(notice));
+    ledger.apply(await line.notice(other));
+    const groups = await Promise.all([
+      group(id, "VERIFIED", [wallets[3]!, wallets[1]!]),
+      group(noticeId(other), "REFUSED", [wallets[1]!]),
+      group(id, "CORRUPT", [wallets[2]!]),
+    ]);
+    const event = line.told(groups);
+    ledger.apply(event);
+    expect(state()).toEqual(["verified", "cleared", "verified"]);
+    const outcomes = [...ledger.notice(noticeId(other))!.recipients.values()].map(({ outcome }) => outcome);
+    expect(outcomes).toEqual(["REFUSED", null, null]);
+    expect(ledger.notice(id)!.recipients.get(accounts[2]!)).toMatchObject({
+      outcome: "CORRUPT",
+      transaction: event.transaction,
+    });
+    expect(ledger.position.seq).toBe(4);
   });
 
   it("gives a member that was admitted again a new index, under which old notices are not its own", async () => {
@@ -192,19 +227,30 @@ describe("a ledger", () => {
     ["of the sender itself", () => line.receipts(id, "VERIFIED", [wallets[0]!])],
     ["of one who has answered", () => line.receipts(id, "VERIFIED", [wallets[3]!])],
     ["of one twice", () => line.receipts(id, "VERIFIED", [wallets[1]!, wallets[1]!])],
+    ["at all", async () => line.told([])],
     ["of nobody", () => line.receipts(id, "VERIFIED", [])],
+    ["with a group of nobody", async () => line.told([await good(), await group(id, "CORRUPT", [])])],
+    ["of one twice in two groups", async () => line.told([await good(), await group(id, "CORRUPT", [wallets[1]!])])],
+    [
+      "with a stranger's group behind a good one",
+      async () => line.told([await good(), await group(id, "REFUSED", [stranger])]),
+    ],
+    [
+      "with a group for a notice that isn't there",
+      async () => line.told([await good(), await group(word("4"), "VERIFIED", [wallets[2]!])]),
+    ],
     ["with a stranger's among good ones", () => line.receipts(id, "VERIFIED", [wallets[1]!, stranger])],
     [
       "for another outcome than signed",
-      async () => ({ ...(await line.receipts(id, "CORRUPT", [wallets[1]!])), outcome: "VERIFIED" }) as TaskEvent,
+      async () => line.told([{ ...(await group(id, "CORRUPT", [wallets[1]!])), outcome: "VERIFIED" }]),
     ],
     [
       "for another notice than signed",
-      async () => ({ ...(await line.receipts(word("4"), "VERIFIED", [wallets[1]!])), notice: id }) as TaskEvent,
+      async () => line.told([{ ...(await group(word("4"), "VERIFIED", [wallets[1]!])), notice: id }]),
     ],
     [
       "that is no signature",
-      async () => ({ ...(await line.receipts(id, "VERIFIED", [])), signatures: [`0x${"11".repeat(65)}`] }) as TaskEvent,
+      async () => line.told([{ notice: id, outcome: "VERIFIED", signatures: [`0x${"11".repeat(65)}`] }]),
     ],
     [
       "of a wallet that is no member",

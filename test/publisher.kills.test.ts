@@ -6,7 +6,7 @@ import type { Hex } from "../lib/protocol/hex.ts";
 import type { Signed } from "../lib/protocol/statements.ts";
 import type { RequestLog } from "../local/store/store.ts";
 import { type Compiled, compileSources } from "./support/compiled.ts";
-import { Task, World } from "./support/contract.ts";
+import { groupsIn, Task, World } from "./support/contract.ts";
 import { Desk, RELAYER } from "./support/publishing.ts";
 import { type RpcCall, type RpcProxy, startRpcProxy } from "./support/rpcproxy.ts";
 
@@ -77,7 +77,7 @@ async function statements(): Promise<Signed[]> {
 const events = new Interface([
   "event Opened(bytes32 indexed task, uint64 seq, uint64 prevBlock, address owner, bytes32 salt, address[] members, bytes signature)",
   "event Noticed(bytes32 indexed task, uint64 seq, uint64 prevBlock, address sender, uint16 page, uint256 recipients, bytes32 transfer, bytes32 manifest, uint48 deadline, bytes signature)",
-  "event Receipts(bytes32 indexed task, uint64 seq, uint64 prevBlock, bytes32 notice, uint8 outcome, bytes signatures)",
+  "event Receipts(bytes32 indexed task, uint64 seq, uint64 prevBlock, bytes receipts)",
   "event Posted(bytes32 indexed task, uint64 seq, uint64 prevBlock, address sender, uint16 page, uint256 recipients, bytes32 kind, bytes payload, bytes32 salt, uint48 deadline, bytes signature)",
 ]);
 
@@ -86,12 +86,14 @@ async function signaturesOnChain(): Promise<string[]> {
   const filter = { address: world.domain.contract, fromBlock: "0x0", toBlock: "latest" };
   const logs = (await world.provider.send("eth_getLogs", [filter])) as { topics: string[]; data: string }[];
   const found = logs.map((log) => events.parseLog(log)).filter((event) => event !== null);
-  return found.flatMap(({ args }) => String(args.signature ?? args.signatures).match(/[0-9a-f]{130}/g) ?? []);
+  return found.flatMap((event) =>
+    event.name === "Receipts" ? groupsIn(event).flatMap(({ signatures }) => signatures) : String(event.args.signature),
+  );
 }
 
 async function expectAllOnce(all: readonly Signed[], ids: readonly Hex[]): Promise<void> {
   const found = await signaturesOnChain();
-  for (const { signature } of all) expect(found.filter((other) => other === signature.slice(2))).toHaveLength(1);
+  for (const { signature } of all) expect(found.filter((other) => other === signature)).toHaveLength(1);
   for (const id of ids) expect(await desk.outbox.state(id)).toMatchObject({ state: "settled" });
   expect(await desk.keys("outbox/")).toEqual([]);
 }

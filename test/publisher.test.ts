@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { runPublisher } from "../functions/loop.ts";
 import { DoorBell } from "../functions/wake.ts";
 import { noticeId, type Signed } from "../lib/protocol/statements.ts";
-import { addressOf, item, newKey, random32, Task, World } from "./support/contract.ts";
+import { addressOf, groupsIn, item, newKey, random32, Task, World } from "./support/contract.ts";
 import { Desk } from "./support/publishing.ts";
 
 let world: World;
@@ -50,12 +50,38 @@ describe("the publisher", () => {
 
     await desk.drain();
 
-    const events = (await desk.events("Receipts")).filter((event) => event.args.notice === noticeId(notice));
-    expect(events).toHaveLength(1);
-    expect((events[0]!.args.signatures as string).length).toBe(2 + 10 * 130);
+    const events = (await desk.events("Receipts")).filter((event) => event.args.task === task.id);
+    const [group, ...others] = events.flatMap(groupsIn);
+    expect([events.length, others.length, group!.notice, group!.outcome]).toEqual([1, 0, noticeId(notice), 1]);
+    expect(group!.signatures.toSorted()).toEqual(receipts.map(({ signature }) => signature).toSorted());
     const states = await Promise.all(ids.map((id) => desk.outbox.state(id)));
     expect(states[0]).toMatchObject({ state: "settled", transaction: expect.any(String) });
     expect(states).toEqual(states.map(() => states[0]));
+  });
+
+  it("settles each receipt of a run that the contract tells of in one event, whatever it answers", async () => {
+    const task = await Task.opened(world, 4);
+    const one = await task.noticed([1, 2, 3]);
+    const two = await task.noticed([1, 2, 3]);
+    const words = [task.receipt(one), task.receipt(two), task.receipt(two, { outcome: "CORRUPT" })];
+    const authors = [[1, 2], [1, 3], [2]];
+    const receipts = words.flatMap((receipt, i) => authors[i]!.map((who) => task.sign(task.members[who]!, receipt)));
+    const ids = await desk.post(...(await Promise.all(receipts)));
+
+    await desk.drain();
+
+    const events = (await desk.events("Receipts")).filter((event) => event.args.task === task.id);
+    expect(events).toHaveLength(1);
+    expect(groupsIn(events[0]!).map(({ outcome, signatures }) => [outcome, signatures.length])).toEqual([
+      ...[
+        [1, 2],
+        [1, 2],
+        [2, 1],
+      ],
+    ]);
+    const states = await Promise.all(ids.map((id) => desk.outbox.state(id)));
+    expect(states).toMatchObject(ids.map(() => ({ state: "settled", transaction: expect.any(String) })));
+    expect(await task.state(two)).toMatchObject({ outstanding: 0n, verified: 0b1010n });
   });
 
   it("publishes a statement once that was posted three times", async () => {

@@ -8,7 +8,7 @@ import type { LogDescription } from "ethers";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { transferId } from "../lib/protocol/manifest.ts";
 import { type Compiled, compileSources } from "./support/compiled.ts";
-import { waybill } from "./support/contract.ts";
+import { groupsIn, waybill } from "./support/contract.ts";
 import { type Cast, eventually, noticed, parcel, Scene } from "./support/members.ts";
 
 // A member's whole process, killed while it sends or receives, and started again with nothing but its key and its files.
@@ -166,7 +166,7 @@ async function expectOnce(): Promise<void> {
   const noticed = await eventsOf("Noticed");
   expect(noticed.map(({ args }) => args.transfer)).toEqual([transferId(tag)]);
   const receipts = await eventsOf("Receipts");
-  expect(receipts.map(({ args }) => (String(args.signatures).length - 2) / 130)).toEqual([1]);
+  expect(receipts.flatMap(groupsIn).map(({ signatures }) => signatures.length)).toEqual([1]);
 }
 
 /** How often this operation on the payload has succeeded. */

@@ -1,4 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { receiptsIn } from "../../lib/chain/events.ts";
+import { toHex } from "../../lib/protocol/hex.ts";
 import type { Signed } from "../../lib/protocol/statements.ts";
 import { waybill } from "../contract.ts";
 import type { Bed } from "./bed.ts";
@@ -107,9 +109,9 @@ class Watch {
   }
 }
 
-/** An event's signatures, 65 bytes each: several in a Receipts event, else one. */
+/** An event's signatures: several in a Receipts event, else one. */
 function signaturesIn(topics: readonly string[], data: string): string[] {
   const event = waybill.parseLog({ topics, data });
-  const packed = String(event?.args.getValue(event.name === "Receipts" ? "signatures" : "signature"));
-  return packed.match(/[0-9a-f]{130}/g)!.map((digits) => `0x${digits}`);
+  if (event?.name !== "Receipts") return [String(event?.args.getValue("signature"))];
+  return receiptsIn(toHex(String(event.args.getValue("receipts")))).flatMap(({ signatures }) => signatures);
 }

@@ -86,7 +86,7 @@ const scenes: readonly Scene[] = [
   },
   {
     name: "receipt, 50 notices, 50 authors",
-    budget: 18_000, // missed: 50 members' words are 2,100 each, which one member's receipts pay once
+    budget: 18_000,
     statements: 50,
     items: async (chain) => {
       const party = await Party.opened(chain, 51);

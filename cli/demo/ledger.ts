@@ -1,4 +1,13 @@
-import { decodeBytes32String, Interface, JsonRpcProvider, type Log, type LogDescription, toUtf8String } from "ethers";
+import {
+  dataLength,
+  dataSlice,
+  decodeBytes32String,
+  Interface,
+  JsonRpcProvider,
+  type Log,
+  type LogDescription,
+  toUtf8String,
+} from "ethers";
 import type { Address, Deployment, Hex } from "../../lib/index.ts";
 import { waybillAbi } from "../../lib/protocol/abi.ts";
 import { outcomeOf } from "../../lib/protocol/reasons.ts";
@@ -92,14 +101,21 @@ class Books {
   }
 
   #receipts({ args }: LogDescription, transaction: Hex): void {
-    const { task, notice, outcome, signatures } = args.toObject() as Record<"task" | "notice" | "signatures", Hex> & {
-      outcome: bigint;
-    };
-    if (outcomeOf(Number(outcome)) !== "VERIFIED") return;
-    const receipt = { kind: "receipt", task, notice, outcome: "VERIFIED" } as const;
-    for (const signature of signatures.slice(2).match(/.{130}/g) ?? []) {
-      const author = signerOf(this.#deployment, receipt, `0x${signature}`);
-      if (author) this.receipts.push({ notice, author, transaction });
+    const { task, receipts } = args.toObject() as Record<"task" | "receipts", Hex>;
+    const slice = (from: number, bytes: number): Hex => dataSlice(receipts, from, from + bytes) as Hex;
+    for (let at = 0; at < dataLength(receipts); ) {
+      const [notice, outcome, count] = [slice(at, 32), Number(slice(at + 32, 1)), Number(slice(at + 33, 1))];
+      const signatures = Array.from({ length: count }, (_, i) => slice(at + 34 + 65 * i, 65));
+      if (outcomeOf(outcome) === "VERIFIED") this.#verified({ task, notice }, signatures, transaction);
+      at += 34 + 65 * count;
+    }
+  }
+
+  #verified(words: { task: Hex; notice: Hex }, signatures: readonly Hex[], transaction: Hex): void {
+    const receipt = { kind: "receipt", ...words, outcome: "VERIFIED" } as const;
+    for (const signature of signatures) {
+      const author = signerOf(this.#deployment, receipt, signature);
+      if (author) this.receipts.push({ notice: words.notice, author, transaction });
     }
   }
 

@@ -42,6 +42,7 @@ export function noticesIn(event: TaskEvent): Hex[] {
     case "noticed":
       return [idOf(event)];
     case "receipts":
+      return event.receipts.map(({ notice }) => notice);
     case "walletReceipt":
     case "withdrawn":
       return [event.notice];
@@ -103,11 +104,13 @@ interface Receipt {
   readonly account: Address | null;
 }
 
-function receiptsIn({ task, notice, outcome, signatures }: EventOf<"receipts">, { domain }: Telling): Receipt[] {
-  return signatures.map((signature) => {
-    const account = signerOf(domain, { kind: "receipt", task, notice, outcome }, signature);
-    return { notice, outcome, account };
-  });
+function receiptsIn({ task, receipts }: EventOf<"receipts">, { domain }: Telling): Receipt[] {
+  return receipts.flatMap(({ notice, outcome, signatures }) =>
+    signatures.map((signature) => {
+      const account = signerOf(domain, { kind: "receipt", task, notice, outcome }, signature);
+      return { notice, outcome, account };
+    }),
+  );
 }
 
 function received(receipts: readonly Receipt[], telling: Telling): Said {

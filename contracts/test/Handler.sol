@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IWaybill, Item, Kind, Member, Outcome, Reason} from "../IWaybill.sol";
+import {Group, Tale, Tales} from "./Tale.sol";
 import {Vm, vm} from "./Vm.sol";
 import {OwnedWallet} from "./Wallets.sol";
 import {Message, Notice, Words} from "./Words.sol";
@@ -11,6 +12,8 @@ import {World} from "./World.sol";
 /// statement must be answered, and what must stand thereafter. It fails at once when an answer or an event is another than
 /// its books say; the invariants compare the chain's state with them.
 contract Handler is World {
+    using Tales for Tale;
+
     uint256 internal constant ACTORS = 10;
     uint256 private constant KEYS = 8;
     /// @dev How many earlier indices of an account the contract searches.
@@ -39,6 +42,8 @@ contract Handler is World {
         uint256 verified;
         uint256 cleared;
         bool withdrawn;
+        uint256 answered;
+        uint256 told; // answered, by the events
     }
 
     Book[2] internal books;
@@ -46,6 +51,7 @@ contract Handler is World {
     mapping(uint256 book => mapping(address => Standing)) internal standings;
     mapping(bytes32 notice => mapping(address => uint256)) private _verifiedAt; // the rank, from 1
     mapping(bytes32 id => bool) private _rejected;
+    mapping(bytes32 notice => uint256) private _sheetOf; // from 1
     address[ACTORS] internal actors;
     uint256[ACTORS] private _keys;
     Item[] private _history;
@@ -110,7 +116,7 @@ contract Handler is World {
         if (expected == Reason.OK) expected = _recipientsReason(n.recipients, enrolled);
         if (expected == Reason.OK && signer != who % ACTORS) expected = Reason.BAD_SIGNATURE;
         if (_relayOne(Item(Kind.NOTICE, abi.encode(n), sign(_keys[signer], Words.hash(n))), expected, seed)) {
-            sheets.push(Sheet(n, book, n.recipients, 0, 0, false));
+            _enter(n, book);
             if (n.page > 0) ++reached["page 1"];
         }
     }
@@ -118,24 +124,64 @@ contract Handler is World {
     /// @dev Several keys' receipts in one item, some of them strangers', repeats or for the wrong task.
     function receipts(uint256 sheet, uint256 who, uint8 count, uint256 seed) external {
         if (sheets.length == 0) return;
-        sheet = _recent(sheet);
+        Tale memory t = Tales.begin(1);
+        (Item memory item, uint8[] memory expected) = _receipts(_recent(sheet), who, count, seed, t);
+        t.end();
+        _relayAny(item, expected, t.length == 1, seed);
+    }
+
+    /// @dev Several such items in a row, of both tasks, some of which can't be read.
+    function run(uint256 sheet, uint256 who, uint8 count, uint256 seed) external {
+        if (sheets.length == 0) return;
+        Item[] memory list = new Item[](count % 4 + 2);
+        uint8[][] memory expected = new uint8[][](list.length);
+        Tale memory t = Tales.begin(list.length);
+        for (uint256 i; i < list.length; ++i) {
+            (list[i], expected[i]) = _anyReceipts(uint256(keccak256(abi.encode(sheet, who, seed, i))), t);
+        }
+        t.end();
+        Relayed memory r = relayed(list);
+        vm.assertEq(abi.encode(r.codes), abi.encode(expected), "another answer than the books'");
+        t.assertIn(r.logs);
+        for (uint256 i; i < r.logs.length; ++i) {
+            if (r.logs[i].topics[0] != IWaybill.Skipped.selector) _followed(r.logs[i]);
+        }
+        if (t.length > 1) ++reached["a run of both tasks"];
+        if (t.length != 0 && t.told[0].length > 2 * 99 + 65) ++reached["several groups in an event"];
+    }
+
+    function _anyReceipts(uint256 dice, Tale memory t) private returns (Item memory, uint8[] memory) {
+        if (dice % 16 == 0) return (Item(Kind.RECEIPTS, "", ""), _codes(Reason.MALFORMED));
+        return _receipts(_recent(dice >> 4), dice >> 64, uint8(dice >> 56), dice >> 128, t);
+    }
+
+    function _receipts(uint256 sheet, uint256 who, uint8 count, uint256 seed, Tale memory t)
+        private
+        returns (Item memory item, uint8[] memory expected)
+    {
         uint256 book = seed % 9 == 0 ? 1 - sheets[sheet].book : sheets[sheet].book;
         uint8 outcome = seed % 23 == 0 ? 5 : _outcome(seed);
+        bytes memory counted;
+        (item.signatures, counted, expected) = _answers(book, sheet, outcome, who, count % 4 + 1);
         bytes32 id = Words.id(sheets[sheet].notice);
-        bytes32 hash = Words.hashReceipt(books[book].id, id, outcome);
-        uint256 length = count % 4 + 1;
-        bytes memory signatures;
-        uint8[] memory expected = new uint8[](length);
-        bool any;
-        for (uint256 i; i < length; ++i) {
+        (item.kind, item.data) = (Kind.RECEIPTS, abi.encode(books[book].id, id, outcome));
+        t.item(books[book].id, id, outcome, counted);
+    }
+
+    function _answers(uint256 book, uint256 sheet, uint8 outcome, uint256 who, uint256 count)
+        private
+        returns (bytes memory all, bytes memory counted, uint8[] memory expected)
+    {
+        bytes32 hash = Words.hashReceipt(books[book].id, Words.id(sheets[sheet].notice), outcome);
+        expected = new uint8[](count);
+        for (uint256 i; i < count; ++i) {
             uint256 actor = (who >> (8 * i)) % KEYS;
             if (i % 2 == 0) actor = _asked(sheet, actor, KEYS);
-            signatures = bytes.concat(signatures, sign(_keys[actor], hash));
+            bytes memory signature = sign(_keys[actor], hash);
+            all = bytes.concat(all, signature);
             expected[i] = _answer(book, sheet, actors[actor], outcome, Words.id(hash, actors[actor]));
-            any = any || expected[i] == Reason.OK;
+            if (expected[i] == Reason.OK) counted = bytes.concat(counted, signature);
         }
-        Item memory item = Item(Kind.RECEIPTS, abi.encode(books[book].id, id, outcome), signatures);
-        _relayAny(item, expected, any, seed);
     }
 
     function walletReceipt(uint256 sheet, uint256 who, uint256 seed) external {
@@ -230,6 +276,12 @@ contract Handler is World {
         }
     }
 
+    function _enter(Notice memory n, uint256 book) private {
+        Sheet storage s = sheets.push();
+        (s.notice, s.book, s.outstanding) = (n, book, n.recipients);
+        _sheetOf[Words.id(n)] = sheets.length;
+    }
+
     function _change(uint256 book, uint8 kind, uint256 mask, uint256 seed) private {
         Book storage b = books[book];
         address[] memory members = _pick(mask);
@@ -298,6 +350,7 @@ contract Handler is World {
         uint256 bit = 1 << (s.index % PAGE);
         n.outstanding &= ~bit;
         n.cleared |= bit;
+        n.answered |= bit;
         if (outcome == Outcome.VERIFIED) {
             n.verified |= bit;
             _verifiedAt[Words.id(n.notice)][author] = s.rank;
@@ -365,6 +418,38 @@ contract Handler is World {
         vm.assertEq(seq_, b.seq + 1, "seq rises by one");
         vm.assertEq(prevBlock, b.lastBlock, "prevBlock is the block before");
         (b.seq, b.lastBlock) = (seq_, uint64(block.number));
+        if (log.topics[0] == IWaybill.Receipts.selector) {
+            (,, bytes memory packed) = abi.decode(log.data, (uint64, uint64, bytes));
+            Group[] memory groups = Tales.groups(packed);
+            for (uint256 i; i < groups.length; ++i) {
+                _toldGroup(b.id, groups[i]);
+            }
+        } else if (log.topics[0] == IWaybill.WalletReceipt.selector) {
+            (,, bytes32 id,, address account) = abi.decode(log.data, (uint64, uint64, bytes32, uint8, address));
+            _toldAnswer(b.id, id, account);
+        }
+    }
+
+    /// @dev As a reader does who has nothing but the events.
+    function _toldGroup(bytes32 ofTask, Group memory g) private {
+        bytes32 digest = Words.digest(domain, Words.hashReceipt(ofTask, g.notice, g.outcome));
+        for (uint256 i; i < g.signatures.length; ++i) {
+            (bytes32 r, bytes32 s) = abi.decode(g.signatures[i], (bytes32, bytes32));
+            _toldAnswer(ofTask, g.notice, ecrecover(digest, uint8(g.signatures[i][64]), r, s));
+        }
+    }
+
+    function _toldAnswer(bytes32 ofTask, bytes32 id, address author) private {
+        Sheet storage n = sheets[_sheetOf[id] - 1];
+        vm.assertEq(n.notice.task, ofTask, "a notice of the event's task");
+        uint256 bit = 1 << (standings[n.book][author].index % PAGE);
+        vm.assertTrue(author != address(0) && n.told & bit == 0, "told once");
+        n.told |= bit;
+    }
+
+    function _codes(uint8 code) private pure returns (uint8[] memory list) {
+        list = new uint8[](1);
+        list[0] = code;
     }
 
     function _pick(uint256 mask) private view returns (address[] memory list) {

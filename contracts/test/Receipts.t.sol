@@ -40,7 +40,8 @@ contract ReceiptsTest is World {
         vm.assertEq(logs.length, 3);
         vm.assertEq(logs[2].topics[0], IWaybill.Receipts.selector);
         vm.assertEq(logs[2].topics[1], task);
-        vm.assertEq(logs[2].data, abi.encode(3, block.number, Words.id(n), 1, bytes.concat(s[0], s[2])));
+        bytes memory group = abi.encodePacked(Words.id(n), uint8(1), uint8(2), s[0], s[2]);
+        vm.assertEq(logs[2].data, abi.encode(3, block.number, group));
         vm.assertEq(seq(), 3);
         assertState(n, 0x14, 0xa, false);
     }

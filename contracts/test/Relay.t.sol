@@ -237,7 +237,9 @@ contract RelayTest is World {
         Relayed memory r = relayed(items(receiptItem(keyOf(1), n, 1), garbage, receiptItem(keyOf(2), n, 1)));
         vm.assertEq(r.codes[0][0], Reason.OK);
         vm.assertEq(r.codes[2][0], Reason.OK);
-        vm.assertEq(seq(), 4);
+        bool unreadable = data.length != 96 || signatures.length == 0 || signatures.length % 65 != 0;
+        bool within = kind % 10 == Kind.RECEIPTS && (unreadable || r.codes[1][0] == Reason.MALFORMED);
+        vm.assertEq(seq(), within ? 3 : 4); // what can't be read ends no run
         assertState(n, 0, 6, false);
     }
 

@@ -2,9 +2,10 @@ import type { Result } from "ethers";
 import * as z from "zod/mini";
 import { WaybillError } from "../protocol/errors.ts";
 import { type Hex, toHex } from "../protocol/hex.ts";
+import { PAGE_SIZE } from "../protocol/limits.ts";
 import { type Outcome, outcomeOf } from "../protocol/reasons.ts";
 import { id32 } from "../protocol/requests.ts";
-import type { TaskEvent } from "../protocol/wire.ts";
+import type { ReceiptGroup, TaskEvent } from "../protocol/wire.ts";
 import { decodeEvent, eventName } from "./codec.ts";
 
 const hex = z.string().check(z.regex(/^0x[0-9a-fA-F]*$/));
@@ -38,8 +39,19 @@ export function eventOf(log: RawLog, wanted: (name: string) => boolean): { name:
   return name !== null && wanted(name) ? { name, args: decodeEvent(log.topics, log.data) } : null;
 }
 
-/** The event of a task that a log of the contract is, or null for a log that belongs to no task. */
+/**
+ * The event of a task that a log of the contract is, or null for a log that belongs to no task.
+ * @throws WaybillError BAD_SERVER if it is none that the contract could have emitted.
+ */
 export function taskEventOf(log: RawLog): TaskEvent | null {
+  try {
+    return decodedFrom(log);
+  } catch (error) {
+    throw error instanceof WaybillError ? error : malformed("an event that can't be decoded", error);
+  }
+}
+
+function decodedFrom(log: RawLog): TaskEvent | null {
   const found = eventOf(log, (name) => name in decoders);
   const decode = found && decoders[found.name];
   if (!found || !decode) return null;
@@ -79,13 +91,7 @@ const decoders: Readonly<Record<string, (common: Common, args: Args) => TaskEven
     transfer: lower(args.transfer),
     manifest: lower(args.manifest),
   }),
-  Receipts: (common, args) => ({
-    type: "receipts",
-    ...common,
-    notice: lower(args.notice),
-    outcome: outcome(args.outcome),
-    signatures: signaturesIn(lower(args.signatures)),
-  }),
+  Receipts: (common, args) => ({ type: "receipts", ...common, receipts: receiptsIn(lower(args.receipts)) }),
   WalletReceipt: (common, args) => ({
     type: "walletReceipt",
     ...common,
@@ -126,12 +132,34 @@ function addressed(args: Args): { sender: Hex; page: number; recipients: bigint;
 
 function outcome(code: unknown): Outcome {
   const found = outcomeOf(Number(code));
-  if (!found) throw new WaybillError("BAD_SERVER", "The RPC node's logs tell of an outcome that does not exist.");
+  if (!found) throw malformed("an outcome that does not exist");
   return found;
 }
 
-/** The 65-byte signatures packed in a Receipts event. */
-function signaturesIn(packed: Hex): Hex[] {
-  const count = (packed.length - 2) / 130;
-  return Array.from({ length: count }, (_, i) => `0x${packed.slice(2 + i * 130, 132 + i * 130)}` as const);
+/** In hex digits: a group's notice (32 bytes), its outcome and its number of signatures (1 byte each); a signature (65). */
+const GROUP = { notice: 64, outcome: 66, head: 68, signature: 130 } as const;
+
+/** The groups packed in a Receipts event, as contracts/IWaybill.sol lays them out. @throws WaybillError BAD_SERVER if they aren't. */
+export function receiptsIn(packed: Hex): ReceiptGroup[] {
+  const digits = packed.slice(2);
+  const groups: ReceiptGroup[] = [];
+  for (let at = 0; at < digits.length; ) {
+    const number = (from: number, to: number): number => Number.parseInt(digits.slice(at + from, at + to), 16);
+    const count = number(GROUP.outcome, GROUP.head);
+    const end = at + GROUP.head + count * GROUP.signature;
+    if (!(count > 0 && count <= PAGE_SIZE && end <= digits.length)) throw malformed("receipts that end in between");
+    const notice = `0x${digits.slice(at, at + GROUP.notice)}` as const;
+    const signatures = Array.from({ length: count }, (_, i): Hex => {
+      const from = at + GROUP.head + i * GROUP.signature;
+      return `0x${digits.slice(from, from + GROUP.signature)}`;
+    });
+    groups.push({ notice, outcome: outcome(number(GROUP.notice, GROUP.outcome)), signatures });
+    at = end;
+  }
+  if (groups.length === 0) throw malformed("receipts that are none");
+  return groups;
+}
+
+function malformed(what: string, cause?: unknown): WaybillError {
+  return new WaybillError("BAD_SERVER", `The RPC node's logs tell of ${what}.`, { cause });
 }

@@ -71,7 +71,7 @@ export interface WaitOptions {
 const passing: ReadonlySet<string> = new Set(["UNREACHABLE", "UNAVAILABLE", "RATE_LIMITED", "INTERNAL", "TIMEOUT"]);
 const BACK_OFF_MS = { first: 200, most: 10_000 };
 /** Checking a signature takes milliseconds; others get their turn in between. */
-const EVENTS_PER_TURN = 16;
+const SIGNATURES_PER_TURN = 16;
 /** How often to look for the end of a deadline: not more than anybody's chain makes blocks, and never rarely. */
 const LOOK_MS = { least: 300, most: 30_000 };
 /**
@@ -240,8 +240,10 @@ export class Follower {
     const ledger = draft?.ledger ?? this.ledger;
     const { events, head, poll } = await this.#read(ledger.position, signal);
     if (events.length > 0) this.#idleSince = performance.now();
-    for (const [i, event] of events.entries()) {
-      if (i % EVENTS_PER_TURN === EVENTS_PER_TURN - 1) await pause(0, signal);
+    let checked = 0;
+    for (const event of events) {
+      if (checked >= SIGNATURES_PER_TURN) await pause(0, signal);
+      checked = (checked % SIGNATURES_PER_TURN) + signaturesIn(event);
       if (this.#draft !== draft) return 0; // somebody saw a reorg meanwhile
       const news = this.#apply(ledger, event);
       if (news && draft) draft.news.push(news);
@@ -490,4 +492,9 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
       resolve();
     };
   });
+}
+
+function signaturesIn(event: TaskEvent): number {
+  if (event.type !== "receipts") return 1;
+  return event.receipts.reduce((sum, { signatures }) => sum + signatures.length, 0);
 }

@@ -15,7 +15,7 @@ import {
   statementId,
   taskId,
 } from "../protocol/statements.ts";
-import type { TaskEvent } from "../protocol/wire.ts";
+import type { ReceiptGroup, TaskEvent } from "../protocol/wire.ts";
 import type { Cursor } from "./view.ts";
 
 type EventOf<Type extends TaskEvent["type"]> = Extract<TaskEvent, { type: Type }>;
@@ -98,6 +98,12 @@ class Facts {
 interface MutableNotice extends NoticeRecord {
   withdrawn: boolean;
   readonly recipients: Map<Address, RecipientRecord>;
+}
+
+interface Answer {
+  readonly record: MutableNotice;
+  readonly author: Address;
+  readonly outcome: Outcome;
 }
 
 /**
@@ -278,15 +284,23 @@ export class Ledger {
   }
 
   #receipts(event: EventOf<"receipts">): null {
-    const record = this.#known(event, event.notice);
-    const { task, notice, outcome } = event;
-    const receipt = { kind: "receipt", task, notice, outcome } as const;
-    if (event.signatures.length === 0) throw forged(event, "it carries no receipt");
-    const authors = event.signatures.map((signature) => signerOf(this.#options.domain, receipt, signature));
-    if (new Set(authors).size !== authors.length) throw forged(event, "one member answers twice");
-    for (const author of authors) this.#checkAnswer(event, record, author);
-    for (const author of authors) this.#answer(record, author!, outcome, event.transaction);
+    if (event.receipts.length === 0) throw forged(event, "it carries no receipt");
+    const answers = event.receipts.flatMap((group) => this.#answersIn(event, group));
+    const ids = new Set(answers.map(({ record, author }) => `${record.id} ${author}`));
+    if (ids.size !== answers.length) throw forged(event, "one member answers twice");
+    for (const { record, author, outcome } of answers) this.#answer(record, author, outcome, event.transaction);
     return null;
+  }
+
+  /** What a group's signatures say, none of it applied yet. */
+  #answersIn(event: EventOf<"receipts">, { notice, outcome, signatures }: ReceiptGroup): Answer[] {
+    const record = this.#known(event, notice);
+    const receipt = { kind: "receipt", task: event.task, notice, outcome } as const;
+    if (signatures.length === 0) throw forged(event, "a group carries no receipt");
+    return signatures.map((signature) => {
+      const author = this.#checkAnswer(event, record, signerOf(this.#options.domain, receipt, signature));
+      return { record, author, outcome };
+    });
   }
 
   /** A key can't vouch for a contract wallet: over HTTPS its answer stays uncounted. */
@@ -349,12 +363,13 @@ export class Ledger {
   }
 
   /** The contract counts a receipt only for the bit of its author's present index. */
-  #checkAnswer(event: TaskEvent, record: NoticeRecord, author: Address | null): void {
+  #checkAnswer(event: TaskEvent, record: NoticeRecord, author: Address | null): Address {
     if (author === null) throw forged(event, "a receipt is not signed");
     this.#checkAuthor(event, author);
     const recipient = record.recipients.get(author);
     if (recipient?.index !== this.#facts.indices.get(author) || recipient?.state !== "outstanding")
       throw forged(event, `nothing is outstanding for ${author}`);
+    return author;
   }
 
   #checkRecipients(event: TaskEvent, page: number, recipients: bigint): number[] {

@@ -8,7 +8,7 @@ export const waybillAbi: readonly string[] = [
   "event Noticed(bytes32 indexed task, uint64 seq, uint64 prevBlock, address sender, uint16 page, uint256 recipients, bytes32 transfer, bytes32 manifest, uint48 deadline, bytes signature)",
   "event Opened(bytes32 indexed task, uint64 seq, uint64 prevBlock, address owner, bytes32 salt, address[] members, bytes signature)",
   "event Posted(bytes32 indexed task, uint64 seq, uint64 prevBlock, address sender, uint16 page, uint256 recipients, bytes32 kind, bytes payload, bytes32 salt, uint48 deadline, bytes signature)",
-  "event Receipts(bytes32 indexed task, uint64 seq, uint64 prevBlock, bytes32 notice, uint8 outcome, bytes signatures)",
+  "event Receipts(bytes32 indexed task, uint64 seq, uint64 prevBlock, bytes receipts)",
   "event Skipped(bytes32 indexed id, uint8 reason)",
   "event WalletReceipt(bytes32 indexed task, uint64 seq, uint64 prevBlock, bytes32 notice, uint8 outcome, address account, bytes signature)",
   "event Withdrawn(bytes32 indexed task, uint64 seq, uint64 prevBlock, bytes32 notice, bytes signature)",

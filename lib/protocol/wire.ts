@@ -1,5 +1,5 @@
 import * as z from "zod/mini";
-import { MAX_MESSAGE } from "./limits.ts";
+import { MAX_MESSAGE, PAGE_SIZE } from "./limits.ts";
 import { type Reason, reasonNames } from "./reasons.ts";
 import {
   address,
@@ -111,6 +111,13 @@ const common = {
   transaction: id32,
   logIndex: count,
 };
+/** Members' equal words about a notice, which has a page of recipients at most. */
+const receiptGroup = z.object({
+  notice: id32,
+  outcome,
+  signatures: z.array(signature).check(z.minLength(1), z.maxLength(PAGE_SIZE)),
+});
+export type ReceiptGroup = z.infer<typeof receiptGroup>;
 /** An event of a task with its statement's signature, so that authorship can be checked without trusting the server. */
 export const taskEvent = z.discriminatedUnion("type", [
   z.object({
@@ -146,7 +153,7 @@ export const taskEvent = z.discriminatedUnion("type", [
     deadline: seconds,
     signature: anySignature,
   }),
-  z.object({ type: z.literal("receipts"), ...common, notice: id32, outcome, signatures: z.array(signature) }),
+  z.object({ type: z.literal("receipts"), ...common, receipts: z.array(receiptGroup).check(z.minLength(1)) }),
   z.object({
     type: z.literal("walletReceipt"),
     ...common,

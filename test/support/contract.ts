@@ -3,6 +3,9 @@ import { readFileSync } from "node:fs";
 import {
   ContractFactory,
   concat,
+  dataLength,
+  dataSlice,
+  getBytes,
   hexlify,
   Interface,
   JsonRpcProvider,
@@ -273,6 +276,19 @@ export const forged = (signed: Item): Item => {
       `${signed.signatures.slice(0, 64)}${last.toString(16).padStart(2, "0")}${signed.signatures.slice(66)}` as Hex,
   };
 };
+
+/** A Receipts event's groups, read by the words of contracts/IWaybill.sol and not by our reader. */
+export function groupsIn(event: LogDescription): { notice: string; outcome: number; signatures: string[] }[] {
+  const { receipts } = event.args;
+  const groups = [];
+  for (let at = 0; at < dataLength(receipts); ) {
+    const [outcome, count] = getBytes(dataSlice(receipts, at + 32, at + 34)) as unknown as [number, number];
+    const signatures = Array.from({ length: count }, (_, i) => dataSlice(receipts, at + 34 + 65 * i, at + 99 + 65 * i));
+    groups.push({ notice: dataSlice(receipts, at, at + 32), outcome, signatures });
+    at += 34 + 65 * count;
+  }
+  return groups;
+}
 
 export const join = (...parts: string[]): Hex => concat(parts) as Hex;
 

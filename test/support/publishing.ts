@@ -107,9 +107,8 @@ export class Desk {
 
   /** How often a statement stands on the chain: signatures are unique to their statements. */
   async timesOnChain({ signature }: Signed): Promise<number> {
-    const inEvents = (await this.events()).map(({ args }) => String(args.signature ?? args.signatures ?? "0x"));
-    const digits = signature.slice(2).toLowerCase();
-    return inEvents.filter((found) => found.toLowerCase().includes(digits)).length;
+    const inEvents = (await this.events()).map(({ args }) => String(args.signature ?? args.receipts ?? "0x"));
+    return inEvents.join().toLowerCase().split(signature.slice(2).toLowerCase()).length - 1;
   }
 
   /** Blocks on top. */
