@@ -61,8 +61,9 @@ function inOurWords(error: unknown): unknown {
   if (!(error instanceof CommanderError)) return error;
   if (error.code === "commander.help") return new WaybillError("USAGE", "A command is missing; they are listed above.");
   const words = error.message.replace(/^error: /, "").replace(/\s+/g, " ");
+  const advice = error.code === "commander.excessArguments" ? "Members are written with commas: bob,carol. " : "";
   return new WaybillError(
     "USAGE",
-    `${words.charAt(0).toUpperCase()}${words.slice(1).replace(/\.+$/, "")}. --help tells what there is.`,
+    `${words.charAt(0).toUpperCase()}${words.slice(1).replace(/\.+$/, "")}. ${advice}--help tells what there is.`,
   );
 }

@@ -132,7 +132,7 @@ describe("a file", () => {
       as("bob", ["receive", "--from", "alice", "--out", b]),
       as("carol", ["receive", "--from", "alice", "--out", c]),
     ];
-    const sending = as("alice", ["send", path, "--to", "bob", "carol"]);
+    const sending = as("alice", ["send", "--to", "bob", "--to", "carol", path]);
     expect(await Promise.all([sending, ...receiving].map((one) => one.process.ended))).toEqual([0, 0, 0]);
     expect(sending.stdout().trim().split("\n").sort()).toEqual(["bob verified", "carol verified"]);
     expect(receiving[0]!.stdout()).toBe(`${join(b, name)}\n`);
@@ -312,14 +312,15 @@ describe("recipients of whom one is slow, one is quick and one is dead", () => {
 
 describe("a wrong invocation", () => {
   const cases: [string, string[], number, RegExp, NodeJS.ProcessEnv?][] = [
-    ["without recipients", ["send", "x"], 2, /--to <members...>.* not specified/],
-    ["without a sender", ["receive"], 2, /--from <members...>.* not specified/],
+    ["without recipients", ["send", "x"], 2, /--to <members>.* not specified/],
+    ["without a sender", ["receive"], 2, /--from <members>.* not specified/],
     ["with somebody unknown", ["send", "x", "--to", "zoe"], 2, /"zoe" is no account/],
     ["without such a file", ["send", "nowhere.bin", "--to", "bob"], 2, /nowhere\.bin/],
     ["with a folder for a file", ["send", ".", "--to", "bob"], 2, /not a regular file/],
     ["from stdin without a name", ["send", "-", "--to", "bob"], 2, /--tag round-7\/model/],
     ["to oneself", ["send", "config.json", "--to", "alice"], 2, /can't send to yourself/],
-    ["with somebody twice", ["send", "config.json", "--to", "bob", "bob"], 2, /names somebody twice/],
+    ["with somebody twice", ["send", "config.json", "--to", "bob,bob"], 2, /names somebody twice/],
+    ["with members in a row", ["send", "config.json", "--to", "bob", "carol"], 2, /with commas: bob,carol/],
     ["with seconds for milliseconds", ["receive", "--from", "bob", "--timeout", "30"], 2, /Did you mean "30s"\?/],
     ["with a time that is none", ["receive", "--from", "bob", "--timeout", "soon"], 2, /"90s", "10m"/],
     ["with a size that is none", ["receive", "--from", "bob", "--max-bytes", "big"], 2, /"500MiB"/],
@@ -330,8 +331,8 @@ describe("a wrong invocation", () => {
       /at least 15/,
     ],
     ["of stdout for two things", ["receive", "--from", "bob", "--out", "-", "--json"], 2, /both want stdout/],
-    ["of stdout for two payloads", ["receive", "--from", "bob", "carol", "--out", "-"], 2, /Name a folder/],
-    ["of one file for two payloads", ["receive", "--from", "bob", "carol", "--out", "one.bin"], 2, /need a folder/],
+    ["of stdout for two payloads", ["receive", "--from", "bob,carol", "--out", "-"], 2, /Name a folder/],
+    ["of one file for two payloads", ["receive", "--from", "bob,carol", "--out", "one.bin"], 2, /need a folder/],
     ["with a grace and no count", ["receive", "--from", "bob", "--grace", "5s"], 2, /goes with --at-least/],
     ["with a count beyond all", ["receive", "--from", "bob", "--at-least", "2"], 2, /--from names 1/],
     ["into a folder that isn't there", ["receive", "--from", "bob", "--out", "no/where/x"], 1, /Its folder must exist/],

@@ -14,7 +14,7 @@ On stdout is the path of each file. The exit code is 0 when all have come, 6 whe
 
   $ waybill receive --from alice
   $ waybill receive --from alice --tag round-7/model --out model.bin --timeout 2h
-  $ waybill receive --from alice bob carol --tag round-7/update --out updates/ --at-least 2 --grace 30s
+  $ waybill receive --from alice,bob,carol --tag round-7/update --out updates/ --at-least 2 --grace 30s
   $ waybill receive --from alice --tag run7.tar --out - | tar x`;
 
 /** `waybill receive` */
@@ -22,7 +22,7 @@ export function receive(context: Context): Command {
   const command = newAction("receive")
     .description("receives a file from members of the task, one from each")
     .addOption(
-      new Option("--from <members...>", "accounts or names; several with spaces or commas")
+      new Option("--from <members>", "accounts or names, with commas or one --from each")
         .argParser(list)
         .makeOptionMandatory(),
     )

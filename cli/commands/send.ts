@@ -12,7 +12,7 @@ name unless you say another; other bytes need another tag.
 On stdout is a line for each recipient: its name, and "verified" or why not. The exit code is 0 when all have verified it, 6 when
 only some have, 5 when nobody has in time. Ctrl-C leaves what was sent, and the notice, for the same command to go on with.
 
-  $ waybill send model.bin --to bob carol
+  $ waybill send model.bin --to bob,carol
   $ waybill send model.bin --to bob --tag round-7/model --timeout 2h --idle-timeout 5m
   $ tar c run7 | waybill send - --to bob --tag run7.tar`;
 
@@ -22,7 +22,7 @@ export function send(context: Context): Command {
     .description("sends a file to members of the task")
     .argument("<file>", "a file, or - for stdin (which needs --tag)")
     .addOption(
-      new Option("--to <members...>", "accounts or names; several with spaces or commas")
+      new Option("--to <members>", "accounts or names, with commas or one --to each")
         .argParser(list)
         .makeOptionMandatory(),
     )

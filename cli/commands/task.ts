@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { type Context, newAction, newCommand } from "../command.ts";
 import { addRelayOptions } from "../membership.ts";
+import { list } from "../move/options.ts";
 import { addParticipantOptions, addTaskOption } from "../participant.ts";
 
 const OPEN = `
@@ -73,7 +74,7 @@ export function post(context: Context): Command {
     .description("posts a signed message to the task")
     .argument("<kind>", "such as start_round")
     .argument("[body]", "JSON, or - for stdin")
-    .option("--to <members...>", "accounts or names; everyone if left out")
+    .option("--to <members>", "accounts or names, with commas; everyone if left out", list)
     .addHelpText("after", POST);
   return addParticipantOptions(addRelayOptions(addTaskOption(command))).action(
     async (kind: string, body: string | undefined) =>

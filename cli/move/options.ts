@@ -39,7 +39,7 @@ export function bytes(text: string): number {
   return Math.floor(Number(number) * SIZES[unit]!);
 }
 
-/** Accounts or names: each a word of its own, or several with commas between them. */
+/** Accounts or names with commas between them; an option that is given again adds to them. (Words in a row would swallow the FILE behind them.) */
 export function list(text: string, before: readonly string[] = []): readonly string[] {
   return [...before, ...text.split(",").filter((word) => word !== "")];
 }
