@@ -159,7 +159,7 @@ describe("waybill contract deploy", () => {
   it("says what is missing when the account can't pay, and leaves nothing", async () => {
     const poor = Wallet.createRandom();
     const { code, stderr } = await deploy(anvil, [], { WAYBILL_DEPLOYER_KEY: poor.privateKey });
-    expect(code).toBe(1);
+    expect(code).toBe(5);
     expect(JSON.parse(stderr).error).toMatchObject({
       code: "NOT_PUBLISHED",
       message: expect.stringMatching(new RegExp(`^${poor.address.toLowerCase()} has 0.0 .* Send it some`)),
@@ -169,7 +169,7 @@ describe("waybill contract deploy", () => {
 
   it("pays no more for gas than it may", async () => {
     const { code, stderr } = await deploy(anvil, ["--max-fee-per-gas", "1"]);
-    expect(code).toBe(1);
+    expect(code).toBe(5);
     expect(JSON.parse(stderr).error.message).toContain("raise --max-fee-per-gas");
   });
 

@@ -365,9 +365,14 @@ describe("the clock", () => {
 
   it("is the store's where that one is behind: a machine whose own is ahead sweeps nothing too early", async () => {
     const away = -3 * DAY_MS;
-    const front = createServer((_request, response) => {
-      response.writeHead(200, { date: new Date(Date.now() + away).toUTCString(), "content-type": "application/xml" });
-      response.end("<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>");
+    const front = createServer(({ headers }, response) => {
+      const date = Date.now() + away;
+      const signed = Date.parse(String(headers["x-amz-date"]).replace(/^(....)(..)(.....)(..)/, "$1-$2-$3:$4:"));
+      const late = Math.abs(signed - date) > 900_000; // as S3 does, whose clock it then is
+      response.writeHead(late ? 403 : 200, { date: new Date(date).toUTCString(), "content-type": "application/xml" });
+      response.end(
+        late ? error("RequestTimeTooSkewed") : "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>",
+      );
     });
     front.listen(0, "127.0.0.1");
     await once(front, "listening");
