@@ -204,6 +204,7 @@ class Desk {
   }
 
   welcome(socket: Socket): void {
+    if (this.#closing) socket.destroySoon(); // its handshake was under way
     this.#sockets.set(socket, 0);
     socket.once("close", () => this.#sockets.delete(socket));
   }

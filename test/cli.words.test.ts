@@ -1,11 +1,12 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { typed } from "../cli/move/again.ts";
 import { Bar } from "../cli/move/bar.ts";
 import { bytes, duration, list } from "../cli/move/options.ts";
 import { Rate } from "../cli/move/rate.ts";
 import { Recipients } from "../cli/move/recipients.ts";
+import { Screen } from "../cli/move/screen.ts";
 import { percent, size, span } from "../cli/move/words.ts";
 
 const MiB = 2 ** 20;
@@ -72,6 +73,7 @@ describe("numbers", () => {
 
 describe("the command that goes on", () => {
   const words = ["send", "a b.bin", "it's", "$HOME", "`id`", "", "*", "x\ny", "\x1b[31m", "ü", "a\\b", "--", "-x=1"];
+  words.push("\u009b31m", "a\u202eb");
 
   it("means the same to a shell", async () => {
     const echo = typed(words, {}).replace(
@@ -82,8 +84,8 @@ describe("the command that goes on", () => {
     expect(JSON.parse(stdout)).toEqual(words);
   });
 
-  it("has no control characters, and no key of an RPC node", () => {
-    expect(typed(words, {})).not.toMatch(/\p{Cc}/u);
+  it("has no character that a terminal obeys or hides, and no key of an RPC node", () => {
+    expect(typed(words, {})).not.toMatch(/[\p{Cc}\p{Cf}]/u);
     expect(typed(["receive", "--rpc", "https://node/key", "--rpc=https://node/key", "--from", "a"], {})).toBe(
       "waybill receive --rpc … --rpc=… --from a",
     );
@@ -92,6 +94,16 @@ describe("the command that goes on", () => {
   it("is npx's where npx ran it", () => {
     expect(typed(["receive"], { npm_command: "exec" })).toBe("npx waybill receive");
   });
+});
+
+it("what a server says obeys no terminal when it is noted", () => {
+  const write = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+  const screen = new Screen();
+  screen.note("Nothing from bob: \x1b]0;x\x07\u009b2J\u202e (LATE)");
+  screen.end();
+  const said = write.mock.calls.map(([text]) => text).join("");
+  write.mockRestore();
+  expect(said).toBe("Nothing from bob: \\x1b]0;x\\x07\\x9b2J\\u{202e} (LATE)\n");
 });
 
 it("a bar fits into its line, at whatever width it is drawn", () => {

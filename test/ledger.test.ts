@@ -272,6 +272,13 @@ describe("a ledger", () => {
     expect(state()).toEqual(["outstanding", "outstanding", "cleared"]);
   });
 
+  it("refuses a repeated receipt before it looks at what follows: a server could send thousands", async () => {
+    ledger.apply(await line.notice(notice));
+    const { signatures, ...said } = await good();
+    const event = line.told([{ ...said, signatures: [...signatures, ...signatures, `0x${"11".repeat(65)}`] }]);
+    expect(() => ledger.apply(event)).toThrow(/one member answers twice/);
+  });
+
   it("takes a message and a withdrawal once only", async () => {
     ledger.apply(await line.notice(notice));
     const message = await line.post();

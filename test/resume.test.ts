@@ -551,6 +551,18 @@ describe("a lock", () => {
 
 const about = { digest: manifestDigest(encodeManifest(manifest)), size: manifest.size, partSize: PART };
 
+it("a file that is named by its tag is no device of Windows, whatever comes behind the dot", async () => {
+  for (const tag of ["nul", "con.bin", "com1", "aux.tar.gz"]) {
+    const target = await targetOf({ dir: home, named: "tag" }, {});
+    await fetchInto(target, manifestFor(bytes, tag), bytes);
+    const path = String(await target.commit());
+    expect(basename(path)).toMatch(new RegExp(`^_${tag}-[0-9a-f]{8}$`));
+  }
+  const target = await targetOf({ dir: home, named: "tag" }, {});
+  await fetchInto(target, manifestFor(bytes, "null.bin"), bytes);
+  expect(basename(String(await target.commit()))).toBe("null.bin");
+});
+
 describe("a journal", () => {
   const text = (named: readonly number[]): string =>
     [`waybill journal 1 ${about.digest} ${about.size} ${about.partSize}`, ...named, ""].join("\n");

@@ -1,8 +1,11 @@
+import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { request } from "node:https";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
+import { connect as secured } from "node:tls";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Config } from "../functions/config.ts";
 import { Log } from "../functions/log.ts";
@@ -149,6 +152,24 @@ describe("a certificate", () => {
     await listening.renew();
     expect(await status()).toBe(503);
     await listening.stop();
+    await rm(dir, { recursive: true });
+  });
+
+  it("that is shown to somebody while the server leaves lets nobody keep it: that connection ends, too", async () => {
+    const dir = await mkdtemp(join(tmpdir(), "waybill-test-tls-"));
+    const tls = { cert: join(dir, "cert.pem"), key: join(dir, "key.pem") };
+    await Promise.all([writeFile(tls.cert, CERTIFICATE), writeFile(tls.key, KEY)]);
+    const listening = await startServer({ tls });
+    const port = Number(new URL(listening.origin).port);
+    const early = connect(port, "127.0.0.1");
+    await once(early, "connect");
+    // Who comes later is answered, so this one is let in.
+    await new Promise((resolve) => request(listening.origin, { ca: CA }, resolve).on("error", resolve).end());
+    const drained = listening.drain(120_000);
+    const secure = secured({ socket: early, ca: CA, host: "127.0.0.1" });
+    secure.on("error", () => {});
+    await Promise.all([once(secure, "close"), drained]);
+    expect(await drained).toBe(0);
     await rm(dir, { recursive: true });
   });
 });

@@ -1,5 +1,7 @@
 /** Options whose values may hold a secret: an RPC URL may carry a key. */
 const SECRET = new Set(["--rpc"]);
+/** What a terminal would obey, or show otherwise than it is: a file may be called so by somebody else. */
+const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/u;
 const PLAIN = /^[A-Za-z0-9_@%+=:,./-]+$/;
 
 /** The command that was typed, for a shell; without what may be secret in it. */
@@ -14,14 +16,13 @@ export function typed(args: readonly string[], env: NodeJS.ProcessEnv = process.
 
 function quoted(word: string): string {
   if (PLAIN.test(word)) return word;
-  const control = [...word].some((character) => character < " " || character === "\x7f");
-  // What a terminal would obey is written in the shell's own escapes.
-  if (control) return `$'${[...word].map(escaped).join("")}'`;
+  // In the shell's own escapes.
+  if (UNSAFE.test(word)) return `$'${[...word].map(escaped).join("")}'`;
   return `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 function escaped(character: string): string {
   if (character === "'" || character === "\\") return `\\${character}`;
-  if (character >= " " && character !== "\x7f") return character;
-  return `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
+  if (!UNSAFE.test(character)) return character;
+  return [...Buffer.from(character)].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("");
 }

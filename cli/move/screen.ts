@@ -1,4 +1,5 @@
 import { note } from "../output.ts";
+import { harmless } from "../words.ts";
 
 /** It is looked this often; a terminal that is redrawn more often only flickers. */
 const LOOK_MS = 200;
@@ -45,11 +46,11 @@ export class Screen {
     this.#view = view;
   }
 
-  /** A line that stays. */
+  /** A line that stays. It may quote a server, which may say anything. */
   note(text: string): void {
     if (!this.#timer) return;
     this.#erase();
-    note(text);
+    note(harmless(text));
   }
 
   /** A line of the command's answer, on stdout, which may be the same terminal. */

@@ -285,20 +285,26 @@ export class Ledger {
 
   #receipts(event: EventOf<"receipts">): null {
     if (event.receipts.length === 0) throw forged(event, "it carries no receipt");
-    const answers = event.receipts.flatMap((group) => this.#answersIn(event, group));
-    const ids = new Set(answers.map(({ record, author }) => `${record.id} ${author}`));
-    if (ids.size !== answers.length) throw forged(event, "one member answers twice");
+    const said = new Set<string>();
+    const answers = event.receipts.flatMap((group) => this.#answersIn(event, group, said));
     for (const { record, author, outcome } of answers) this.#answer(record, author, outcome, event.transaction);
     return null;
   }
 
-  /** What a group's signatures say, none of it applied yet. */
-  #answersIn(event: EventOf<"receipts">, { notice, outcome, signatures }: ReceiptGroup): Answer[] {
+  /**
+   * What a group's signatures say, none of it applied yet.
+   * @param said Whose word on which notice was read. A repetition is refused as it comes: an answer of 8 MiB could hold 60,000,
+   * and each costs a recovery of its signer.
+   */
+  #answersIn(event: EventOf<"receipts">, { notice, outcome, signatures }: ReceiptGroup, said: Set<string>): Answer[] {
     const record = this.#known(event, notice);
     const receipt = { kind: "receipt", task: event.task, notice, outcome } as const;
     if (signatures.length === 0) throw forged(event, "a group carries no receipt");
     return signatures.map((signature) => {
       const author = this.#checkAnswer(event, record, signerOf(this.#options.domain, receipt, signature));
+      const word = `${notice} ${author}`;
+      if (said.has(word)) throw forged(event, "one member answers twice");
+      said.add(word);
       return { record, author, outcome };
     });
   }

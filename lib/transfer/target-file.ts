@@ -66,12 +66,16 @@ function isFolder(path: string): WaybillError {
 /** What a file beside another may not be called: it would be taken for what is left of a download. */
 const OURS = /\.(part|journal|lock)$/;
 
-/** The same without the sender: a name that would hide, look like an option, or like a file of ours is changed, too. */
+/** On Windows these are devices, whatever comes behind a dot. */
+const DEVICE = /^(?=(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$))/i;
+
+/** The same without the sender: a name that would hide, or look like an option, a device or a file of ours, is changed, too. */
 function nameByTag({ tag }: Manifest): string {
   const id = transferId(tag).slice(2, 10);
   const plain = tag
     .replace(/[^A-Za-z0-9._-]/g, "_")
     .replace(/^[.-]/, "_")
+    .replace(DEVICE, "_")
     .slice(0, MAX_NAME - id.length - 1);
   const own = plain === tag && plain === plain.toLowerCase() && !/-[0-9a-f]{8}$/.test(plain) && !OURS.test(plain);
   return own ? plain : `${plain}-${id}`;
