@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
 import { WaybillError } from "../lib/protocol/errors.ts";
+import { printable } from "./words.ts";
 
 /**
  * Asks on the terminal without showing what is typed.
@@ -25,13 +26,16 @@ export async function ask(question: string, signal?: AbortSignal): Promise<strin
   }
 }
 
-/** The first line of a password file. @throws WaybillError USAGE, without the path's content. */
+/** The first line of a password file. @throws WaybillError USAGE, without its content. */
 export async function passwordIn(file: string): Promise<string> {
   try {
     return (await readFile(file, "utf8")).split(/\r?\n/, 1)[0] ?? "";
   } catch (error) {
     const { code = "no text" } = error as NodeJS.ErrnoException;
-    throw new WaybillError("USAGE", `The password file can't be read (${code}).`);
+    throw new WaybillError(
+      "USAGE",
+      `The password file ${printable(file)} can't be read (${code}). Check its path and mode.`,
+    );
   }
 }
 

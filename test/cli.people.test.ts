@@ -165,7 +165,19 @@ describe("waybill task", () => {
       code: 0,
       stdout: expect.stringMatching(/2 {2}0x\w+ {2}active {4}carol/),
     });
+    expect(await as(alice, "task", "admit", "carol")).toMatchObject({
+      code: 0,
+      stdout: `${account(carol)} was a member already\n`,
+    });
     expect(await as(alice, "task", "expel", "carol")).toMatchObject({ code: 0 });
+    expect(await as(alice, "task", "expel", "carol")).toMatchObject({
+      code: 0,
+      stdout: `${account(carol)} was expelled already\n`,
+    });
+    expect(await as(alice, "task", "expel", `0x${"01".repeat(20)}`)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("never was a member"),
+    });
     expect(await as(carol, "task", "show")).toMatchObject({ code: 3, stderr: expect.stringContaining("EXPELLED") });
     expect(await as(bob, "task", "admit", "carol")).toMatchObject({
       code: 3,
