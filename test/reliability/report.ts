@@ -12,6 +12,8 @@ export interface Asked {
   readonly minutes: number | null;
   readonly seed: number;
   readonly count: number | null;
+  /** Only what has this in its name. */
+  readonly only: string | null;
   readonly record: boolean;
 }
 
@@ -21,6 +23,7 @@ export function asked(env: NodeJS.ProcessEnv = process.env): Asked {
     minutes: number("WAYBILL_RUN_MINUTES"),
     seed: number("WAYBILL_RUN_SEED") ?? 1,
     count: number("WAYBILL_RUN_COUNT"),
+    only: env.WAYBILL_RUN_ONLY ?? null,
     record: env.WAYBILL_RUN_RECORD === "1",
   };
 }

@@ -13,13 +13,15 @@ const { values, positionals } = parseArgs({
     seed: { type: "string" },
     /** How many inputs, kills or requests a second, as the run says. */
     count: { type: "string" },
+    /** Only what has this in its name. */
+    only: { type: "string" },
     /** Writes the run's table into docs/reliability.md. */
     record: { type: "boolean", default: false },
   },
 });
-const { minutes, seed = String(randomInt(2 ** 31)), count, record } = values;
+const { minutes, seed = String(randomInt(2 ** 31)), count, only, record } = values;
 process.stdout.write(`seed ${seed}\n`);
-const asked = { MINUTES: minutes, SEED: seed, COUNT: count, RECORD: record ? "1" : undefined };
+const asked = { MINUTES: minutes, SEED: seed, COUNT: count, ONLY: only, RECORD: record ? "1" : undefined };
 const env = { ...process.env };
 for (const [name, value] of Object.entries(asked)) if (value !== undefined) env[`WAYBILL_RUN_${name}`] = value;
 const child = spawn(
