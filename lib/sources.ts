@@ -1,6 +1,6 @@
 import type { Api } from "./api.ts";
-import type { EventSource, Sight } from "./chain/follower.ts";
 import type { ChainReader } from "./chain/reader.ts";
+import type { EventSource, Sight } from "./chain/source.ts";
 import type { ChainView } from "./chain/view.ts";
 import type { Deployment } from "./protocol/deployment.ts";
 import { WaybillError } from "./protocol/errors.ts";

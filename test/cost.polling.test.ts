@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { type EventSource, Follower } from "../lib/chain/follower.ts";
+import { Follower } from "../lib/chain/follower.ts";
 import { Ledger } from "../lib/chain/ledger.ts";
+import type { EventSource } from "../lib/chain/source.ts";
 import type { Address, Hex } from "../lib/protocol/hex.ts";
 import type { TaskEvent } from "../lib/protocol/wire.ts";
 import { ApiWorld } from "./support/api.ts";

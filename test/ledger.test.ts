@@ -1,7 +1,8 @@
 import { Wallet } from "ethers";
 import { beforeEach, describe, expect, it } from "vitest";
-import { type Batch, type EventSource, Follower } from "../lib/chain/follower.ts";
+import { Follower } from "../lib/chain/follower.ts";
 import { Ledger, type News } from "../lib/chain/ledger.ts";
+import type { Batch, EventSource } from "../lib/chain/source.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import type { Address, Hex } from "../lib/protocol/hex.ts";
 import type { Outcome } from "../lib/protocol/reasons.ts";

@@ -1,39 +1,11 @@
 import { WaybillError } from "../protocol/errors.ts";
 import type { Hex } from "../protocol/hex.ts";
 import type { Head, TaskEvent } from "../protocol/wire.ts";
+import { closed, gone, reorganised, stalled, withheld } from "./faults.ts";
 import type { Ledger, News } from "./ledger.ts";
+import type { Batch, EventSource, Sight } from "./source.ts";
 import type { Cursor } from "./view.ts";
-
-/** Some events that follow each other, and how to go on. */
-export interface Batch {
-  readonly events: readonly TaskEvent[];
-  /** Where the chain stands; null when more events may lie before that. */
-  readonly head: Head | null;
-  /** Milliseconds to wait before the next reading, while there is news; 0 where reading itself waits. */
-  readonly poll: number;
-}
-
-/** The chain at a glance. */
-export interface Sight {
-  readonly head: Head;
-  /** Of the task's newest event up to there. */
-  readonly seq: number;
-  readonly hash?: Hex | undefined;
-}
-
-/** Where events come from: an RPC node of one's own, or the functions over HTTPS. */
-export interface EventSource {
-  /**
-   * The events after a place. May wait for some, but not for minutes. Does not retry.
-   * @throws WaybillError CONFLICT when there is no such place on the chain (any more).
-   */
-  read(after: Cursor, signal: AbortSignal): Promise<Batch>;
-  /** Where the chain stands, and the `seq` and block hash of the task's newest event there. Retries a few times. */
-  look(signal?: AbortSignal): Promise<Sight>;
-  /** What was read last can't be true. @returns Whether it can be read elsewhere; then `read` does so. */
-  blame?(error: WaybillError): boolean;
-  close(): void;
-}
+import { onAbort, pause, Wait } from "./wait.ts";
 
 export interface FollowerOptions {
   readonly ledger: Ledger;
@@ -395,103 +367,12 @@ interface Draft {
   readonly news: News[];
 }
 
-/** One call of `until`. */
-class Wait {
-  readonly #probe: () => unknown;
-  readonly #resolve: (value: unknown) => void;
-  readonly #reject: (error: unknown) => void;
-  readonly #cleanups: (() => void)[] = [];
-  ended = false;
-
-  constructor(probe: () => unknown, resolve: (value: unknown) => void, reject: (error: unknown) => void) {
-    this.#probe = probe;
-    this.#resolve = resolve;
-    this.#reject = reject;
-  }
-
-  atEnd(cleanup: () => void): void {
-    this.#cleanups.push(cleanup);
-  }
-
-  check(): boolean {
-    if (this.ended) return true;
-    try {
-      const found = this.#probe();
-      if (found !== undefined) this.#end(() => this.#resolve(found));
-    } catch (error) {
-      this.fail(error);
-    }
-    return this.ended;
-  }
-
-  fail(error: unknown): void {
-    this.#end(() => this.#reject(error));
-  }
-
-  #end(settle: () => void): void {
-    if (this.ended) return;
-    this.ended = true;
-    for (const cleanup of this.#cleanups) cleanup();
-    settle();
-  }
-}
-
 function isPassing(error: unknown): error is WaybillError {
   return error instanceof WaybillError && passing.has(error.code);
 }
 
 function backOff(faults: number): number {
   return Math.random() * Math.min(BACK_OFF_MS.most, BACK_OFF_MS.first * 2 ** Math.min(faults, 16));
-}
-
-function closed(): WaybillError {
-  return new WaybillError("ABORTED", "The contractor was closed.");
-}
-
-function withheld(): WaybillError {
-  return new WaybillError(
-    "UNAVAILABLE",
-    "The source tells of events of this task and does not show them. Try another.",
-  );
-}
-
-/** Passes by itself. */
-function reorganised(cause: WaybillError): WaybillError {
-  return new WaybillError("UNAVAILABLE", "The chain was reorganised, or its nodes disagree. Try again.", { cause });
-}
-
-function gone(): WaybillError {
-  return new WaybillError(
-    "UNKNOWN_TASK",
-    "A reorg took the task's opening off the chain. Wait until it is mined again.",
-  );
-}
-
-function stalled(age: number): WaybillError {
-  const message = `The chain has had no new block for ${Math.round(age / 1000)} s. Try again when it moves on.`;
-  return new WaybillError("CHAIN_STALLED", message);
-}
-
-/** Calls back when the signal aborts; the result takes the listener away. */
-function onAbort(signal: AbortSignal | undefined, act: (reason: unknown) => void): () => void {
-  if (!signal) return () => {};
-  const listener = (): void => act(signal.reason);
-  signal.addEventListener("abort", listener, { once: true });
-  return () => signal.removeEventListener("abort", listener);
-}
-
-/** Waits, but not longer than until the signal. */
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(() => end(), ms);
-    const forget = onAbort(signal, () => end());
-    const end = (): void => {
-      clearTimeout(timer);
-      forget();
-      resolve();
-    };
-  });
 }
 
 function signaturesIn(event: TaskEvent): number {
