@@ -1,25 +1,10 @@
-import type { Signer } from "ethers";
-import { randomBytes } from "ethers/crypto";
-import { getBytes, hexlify, toUtf8Bytes, toUtf8String } from "ethers/utils";
 import type * as z from "zod/mini";
+import { type ApiOptions, type Call, Calls, type Request } from "./calls.ts";
 import type { Cursor } from "./chain/view.ts";
-import { readWithin } from "./protocol/body.ts";
-import { certificateFault } from "./protocol/certificates.ts";
-import type { Deployment } from "./protocol/deployment.ts";
-import { isServerCode, WaybillError } from "./protocol/errors.ts";
+import type { WaybillError } from "./protocol/errors.ts";
 import { type Address, type Hex, toBase64 } from "./protocol/hex.ts";
-import {
-  contentDigest,
-  coveredComponents,
-  keyIdOf,
-  SIGNATURE_LABEL,
-  type SignedRequest,
-  signatureBase,
-  signatureInput,
-} from "./protocol/httpsig.ts";
-import { MiB, SIGNATURE_WINDOW } from "./protocol/limits.ts";
 import type { Outcome } from "./protocol/reasons.ts";
-import { type PartRequest, type ProgressRequest, wireText } from "./protocol/requests.ts";
+import type { PartRequest, ProgressRequest } from "./protocol/requests.ts";
 import type { Message, Notice, Open, RosterChange, Signed } from "./protocol/statements.ts";
 import {
   beginAnswer,
@@ -29,29 +14,11 @@ import {
   noticeAnswer,
   openAnswer,
   partsAnswer,
-  problem,
   progressAnswer,
   statementAnswer,
   statementStateAnswer,
   storedPartsAnswer,
 } from "./protocol/wire.ts";
-import { pause } from "./waiting.ts";
-
-/** No route takes longer; an HTTP API on AWS ends at 30 s itself. */
-const REQUEST_TIMEOUT_MS = 30_000;
-/** 256 part URLs, a manifest of 10,000 parts and 64 notices stay below; so do 500 events. */
-const MAX_ANSWER: number = 8 * MiB;
-/** Tries of one call. Every route is idempotent, so an answer that got lost is asked for again. */
-const TRIES = 5;
-const BACK_OFF_MS = { first: 200, most: 5_000 };
-/** A server that asks for more patience than this is not waited for. */
-const MAX_RETRY_AFTER_MS = 20_000;
-
-/**
- * A clock that is further off is for a person to mend. The bound is also how far into the future a false server could have
- * requests signed, to use them later.
- */
-const MAX_SKEW_MS = 30 * 60_000;
 
 type Schema<T> = z.ZodMiniType<T, unknown>;
 export type BeginAnswer = z.infer<typeof beginAnswer>;
@@ -70,39 +37,6 @@ export interface PublishedNotice {
   readonly recipients: readonly Address[];
 }
 
-export interface ApiOptions {
-  readonly deployment: Deployment;
-  readonly signer: Signer;
-  readonly account: Address;
-  /** Instead of the global one, for tests and for proxies. */
-  readonly fetch?: typeof fetch | undefined;
-}
-
-interface Request {
-  readonly method: string;
-  readonly path: string;
-  /** With its question mark. */
-  readonly query?: string;
-  readonly signal?: AbortSignal | undefined;
-}
-
-interface Call<T> extends Request {
-  readonly body?: unknown;
-  readonly answer: Schema<T>;
-  /** Tries at most; by default a few. */
-  readonly tries?: number;
-}
-
-/** A request with its name. */
-type Named<R extends Request> = R & { readonly requestId: string };
-
-interface Answer {
-  readonly status: number;
-  /** Milliseconds, or NaN. */
-  readonly retryAfter: number;
-  readonly body: Uint8Array;
-}
-
 /**
  * The functions over HTTPS. Each request is signed (ERC-8128) and signed anew when it is repeated; no answer is believed
  * before it has the agreed shape.
@@ -111,54 +45,50 @@ interface Answer {
  * the answer is none of ours.
  */
 export class Api {
-  readonly #options: ApiOptions;
-  readonly #origin: URL;
-  /** What the server's clock shows more than ours, in ms. */
-  #skew = 0;
+  readonly #calls: Calls;
 
   constructor(options: ApiOptions) {
-    this.#options = options;
-    this.#origin = new URL(options.deployment.api);
+    this.#calls = new Calls(options);
   }
 
   openTask({ statement, signature }: Signed<Open>): Promise<{ statement: Hex }> {
     const { owner, salt, members } = statement;
-    return this.#call(post("/v1/tasks", { owner, salt, members, signature }, openAnswer));
+    return this.#calls.call(post("/v1/tasks", { owner, salt, members, signature }, openAnswer));
   }
 
   changeRoster({ statement, signature }: Signed<RosterChange>): Promise<{ statement: Hex }> {
     const { kind, task, members, roster } = statement;
-    return this.#call(post(`/v1/tasks/${task}/roster`, { kind, members, roster, signature }, statementAnswer));
+    return this.#calls.call(post(`/v1/tasks/${task}/roster`, { kind, members, roster, signature }, statementAnswer));
   }
 
   /** The newest event, and where the chain stands. */
   newest(task: Hex, signal?: AbortSignal): Promise<EventsAnswer> {
-    return this.#call(get(`/v1/tasks/${task}/events`, eventsAnswer, { signal }));
+    return this.#calls.call(get(`/v1/tasks/${task}/events`, eventsAnswer, { signal }));
   }
 
   /** One try: whoever follows has its own patience. */
   events(task: Hex, after: Cursor, signal: AbortSignal): Promise<EventsAnswer> {
     const hash = after.hash === undefined ? "" : `&hash=${after.hash}`;
     const query = `?after=${after.seq}&block=${after.block}${hash}`;
-    return this.#call(get(`/v1/tasks/${task}/events`, eventsAnswer, { query, signal, tries: 1 }));
+    return this.#calls.call(get(`/v1/tasks/${task}/events`, eventsAnswer, { query, signal, tries: 1 }));
   }
 
   message({ statement, signature }: Signed<Message>): Promise<{ statement: Hex }> {
     const body = { message: statement, signature };
-    return this.#call(post(`/v1/tasks/${statement.task}/messages`, body, statementAnswer));
+    return this.#calls.call(post(`/v1/tasks/${statement.task}/messages`, body, statementAnswer));
   }
 
   receipt(task: Hex, notice: Hex, outcome: Outcome, signature: Hex): Promise<{ statement: Hex }> {
-    return this.#call(post(`/v1/tasks/${task}/receipts`, { notice, outcome, signature }, statementAnswer));
+    return this.#calls.call(post(`/v1/tasks/${task}/receipts`, { notice, outcome, signature }, statementAnswer));
   }
 
   withdraw(task: Hex, notice: Hex, signature: Hex): Promise<{ statement: Hex }> {
-    return this.#call(post(`/v1/tasks/${task}/withdrawals`, { notice, signature }, statementAnswer));
+    return this.#calls.call(post(`/v1/tasks/${task}/withdrawals`, { notice, signature }, statementAnswer));
   }
 
   /** What became of a statement of ours. One try. */
   statement(task: Hex, id: Hex, signal?: AbortSignal): Promise<StatementState> {
-    return this.#call(get(`/v1/tasks/${task}/statements/${id}`, statementStateAnswer, { signal, tries: 1 }));
+    return this.#calls.call(get(`/v1/tasks/${task}/statements/${id}`, statementStateAnswer, { signal, tries: 1 }));
   }
 
   begin(
@@ -166,15 +96,15 @@ export class Api {
     body: { transfer: Hex; size: number | null; partSize?: number; contentType?: string },
     signal?: AbortSignal,
   ): Promise<BeginAnswer> {
-    return this.#call({ ...post(`/v1/tasks/${task}/transfers`, body, beginAnswer), signal });
+    return this.#calls.call({ ...post(`/v1/tasks/${task}/transfers`, body, beginAnswer), signal });
   }
 
   signParts(task: Hex, transfer: Hex, parts: readonly PartRequest[], signal?: AbortSignal): Promise<PartsAnswer> {
-    return this.#call({ ...post(`${transferPath(task, transfer)}/parts`, { parts }, partsAnswer), signal });
+    return this.#calls.call({ ...post(`${transferPath(task, transfer)}/parts`, { parts }, partsAnswer), signal });
   }
 
   async storedParts(task: Hex, transfer: Hex, signal?: AbortSignal): Promise<StoredParts> {
-    const answer = await this.#call(get(`${transferPath(task, transfer)}/parts`, storedPartsAnswer, { signal }));
+    const answer = await this.#calls.call(get(`${transferPath(task, transfer)}/parts`, storedPartsAnswer, { signal }));
     return answer.parts;
   }
 
@@ -186,165 +116,34 @@ export class Api {
   ): Promise<FinishAnswer> {
     const manifest = body.manifest && { manifest: toBase64(body.manifest) };
     const path = `${transferPath(task, transfer)}/finish`;
-    return this.#call({ ...post(path, { ...manifest, notices: body.notices }, finishAnswer), signal });
+    return this.#calls.call({ ...post(path, { ...manifest, notices: body.notices }, finishAnswer), signal });
   }
 
   /** How a notice stands, to its sender and recipients; with the manifest that it commits to. */
   notice(task: Hex, notice: Hex, signal?: AbortSignal): Promise<NoticeAnswer> {
-    return this.#call(get(`/v1/tasks/${task}/notices/${notice}`, noticeAnswer, { signal }));
+    return this.#calls.call(get(`/v1/tasks/${task}/notices/${notice}`, noticeAnswer, { signal }));
   }
 
   download(task: Hex, notice: Hex, signal?: AbortSignal): Promise<DownloadAnswer> {
-    return this.#call({ ...post(`/v1/tasks/${task}/notices/${notice}/download`, undefined, downloadAnswer), signal });
+    return this.#calls.call({
+      ...post(`/v1/tasks/${task}/notices/${notice}/download`, undefined, downloadAnswer),
+      signal,
+    });
   }
 
   /** How far our download is. One try: the next report says more. */
   reportProgress(task: Hex, notice: Hex, report: ProgressRequest, signal: AbortSignal): Promise<{ wait: number }> {
     const path = `/v1/tasks/${task}/notices/${notice}/progress`;
-    return this.#call({ method: "PUT", path, body: report, answer: progressAnswer, signal, tries: 1 });
+    return this.#calls.call({ method: "PUT", path, body: report, answer: progressAnswer, signal, tries: 1 });
   }
 
   /**
    * Any request, for people who script: signed, and sent once, or twice where the clock was wrong.
    * @returns the answer as it came; with what it says went wrong, if it does.
    */
-  async exchange(request: Request, body: Uint8Array): Promise<{ body: Uint8Array; problem: WaybillError | null }> {
-    const call = { ...request, requestId: newName() };
-    const once = async (): Promise<{ body: Uint8Array; problem: WaybillError | null }> => {
-      const answer = await this.#send(call, await this.#sign(call, body), body);
-      const isGood = answer.status >= 200 && answer.status < 300;
-      return { body: answer.body, problem: isGood ? null : named(problemOf(answer), call.requestId) };
-    };
-    const first = await once();
-    return first.problem?.code === "CLOCK_SKEW" && this.#correctClock(first.problem) ? once() : first;
+  exchange(request: Request, body: Uint8Array): Promise<{ body: Uint8Array; problem: WaybillError | null }> {
+    return this.#calls.exchange(request, body);
   }
-
-  /** A call under a name of its own, by which its user can ask the operator about it. */
-  async #call<T>(call: Call<T>): Promise<T> {
-    const requestId = newName();
-    try {
-      return await this.#tried({ ...call, requestId });
-    } catch (error) {
-      throw error instanceof WaybillError ? named(error, requestId) : error;
-    }
-  }
-
-  /** Tries a call until it has an answer, an error that more tries don't cure, or no tries left. */
-  async #tried<T>(call: Named<Call<T>>): Promise<T> {
-    let corrected = false;
-    for (let failures = 0; ; ) {
-      try {
-        return await this.#once(call);
-      } catch (error) {
-        if (!(error instanceof WaybillError)) throw error;
-        if (error.code === "CLOCK_SKEW" && !corrected && this.#correctClock(error)) {
-          corrected = true;
-          continue;
-        }
-        if (error.code === "CLOCK_SKEW") this.#skew = 0; // a correction that did not help was none
-        if (!mayPass(error) || ++failures >= (call.tries ?? TRIES)) throw error;
-        await pause(patience(error, failures), call.signal);
-      }
-    }
-  }
-
-  #correctClock(error: WaybillError): boolean {
-    const { serverTime } = error.details;
-    if (typeof serverTime !== "number") return false;
-    const skew = serverTime * 1000 - Date.now();
-    if (Math.abs(skew) > MAX_SKEW_MS) return false;
-    this.#skew = skew;
-    return true;
-  }
-
-  async #once<T>(call: Named<Call<T>>): Promise<T> {
-    const body = call.body === undefined ? new Uint8Array() : toUtf8Bytes(wireText(call.body));
-    const headers = await this.#sign(call, body);
-    const response = await this.#send(call, headers, body);
-    if (response.status < 200 || response.status >= 300) throw problemOf(response);
-    const parsed = call.answer.safeParse(readJson(response.body));
-    if (!parsed.success) throw badServer(`its answer to ${call.method} ${call.path} has not the agreed shape`);
-    return parsed.data;
-  }
-
-  async #sign(call: Named<Request>, body: Uint8Array): Promise<Record<string, string>> {
-    const { account, deployment, signer } = this.#options;
-    const { method, path, query = "" } = call;
-    const request: SignedRequest = { method, authority: this.#origin.host, path, query, body };
-    const created = Math.floor((Date.now() + this.#skew) / 1000);
-    const nonce = method === "GET" || method === "PUT" ? {} : { nonce: base64url(randomBytes(16)) };
-    const keyid = keyIdOf(deployment.chainId, account);
-    const components = coveredComponents(request);
-    const input = signatureInput(components, { created, expires: created + SIGNATURE_WINDOW, ...nonce, keyid });
-    const signature = await signer.signMessage(signatureBase(request, components, input));
-    return {
-      accept: "application/json",
-      "x-request-id": call.requestId,
-      "signature-input": `${SIGNATURE_LABEL}=${input}`,
-      signature: `${SIGNATURE_LABEL}=:${toBase64(getBytes(signature))}:`,
-      ...(body.length > 0 && { "content-type": "application/json", "content-digest": contentDigest(body) }),
-    };
-  }
-
-  async #send(call: Request, headers: Record<string, string>, body: Uint8Array): Promise<Answer> {
-    const limit = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
-    const signal = call.signal ? AbortSignal.any([call.signal, limit]) : limit;
-    const { method, path, query = "" } = call;
-    const send = this.#options.fetch ?? fetch;
-    try {
-      const content = body.length > 0 ? { body } : {};
-      const response = await send(`${this.#origin.origin}${path}${query}`, {
-        method,
-        headers,
-        signal,
-        redirect: "manual",
-        ...content,
-      });
-      if (response.type === "opaqueredirect" || (response.status >= 300 && response.status < 400))
-        throw badServer("it redirects, and a signed request goes nowhere else");
-      const retryAfter = Number(response.headers.get("retry-after") ?? Number.NaN) * 1000;
-      const tooLong = (): WaybillError => badServer(`its answer is over ${MAX_ANSWER} bytes`);
-      return { status: response.status, retryAfter, body: await readWithin(response.body, MAX_ANSWER, tooLong) };
-    } catch (error) {
-      call.signal?.throwIfAborted();
-      if (error instanceof WaybillError) throw error;
-      const certificate = certificateFault(error);
-      if (certificate !== null)
-        throw new WaybillError("UNREACHABLE", `The certificate of ${this.#origin.origin} ${certificate}.`, {
-          retryable: false,
-        });
-      const why = limit.aborted ? ` within ${REQUEST_TIMEOUT_MS / 1000} s` : "";
-      const message = `The Waybill API at ${this.#origin.origin} did not answer${why}. Check the address and the network, then try again.`;
-      throw new WaybillError("UNREACHABLE", message, { cause: error });
-    }
-  }
-}
-
-function problemOf({ status, retryAfter, body }: Answer): WaybillError {
-  const wait = Number.isFinite(retryAfter) ? { retryAfter } : {};
-  const parsed = problem.safeParse(parseJson(body));
-  if (!parsed.success || !isServerCode(parsed.data.code)) {
-    const what = `it answered ${status} without one of our codes`;
-    if (status !== 429 && status < 500) return badServer(what);
-    // A gateway in between speaks so; the status says what it means.
-    return new WaybillError("UNAVAILABLE", `The Waybill API can't serve now: ${what}.`, { details: wait });
-  }
-  const { code, detail, type: _type, title: _title, status: _status, ...facts } = parsed.data;
-  return new WaybillError(code, detail, { details: { ...facts, ...wait } });
-}
-
-/** The same error, and by what its call is known to the operator: our own word for it, whatever the answer said. */
-function named(error: WaybillError, requestId: string): WaybillError {
-  const { code, message, retryable, cause, details } = error;
-  return new WaybillError(code, message, {
-    retryable,
-    details: { ...details, requestId },
-    ...(cause ? { cause } : {}),
-  });
-}
-
-function newName(): string {
-  return hexlify(randomBytes(16)).slice(2);
 }
 
 function post<T>(path: string, body: unknown, answer: Schema<T>): Call<T> {
@@ -357,40 +156,4 @@ function get<T>(path: string, answer: Schema<T>, more: Partial<Call<T>>): Call<T
 
 function transferPath(task: Hex, transfer: Hex): string {
   return `/v1/tasks/${task}/transfers/${transfer}`;
-}
-
-function mayPass({ code, details, retryable }: WaybillError): boolean {
-  if (!retryable) return false;
-  if (typeof details.retryAfter === "number" && details.retryAfter > MAX_RETRY_AFTER_MS) return false;
-  return ["UNREACHABLE", "UNAVAILABLE", "RATE_LIMITED", "INTERNAL"].includes(code);
-}
-
-/** Full jitter, or what the server asked for. */
-function patience(error: WaybillError, failures: number): number {
-  const { retryAfter } = error.details;
-  if (typeof retryAfter === "number") return retryAfter * (1 + Math.random() / 4);
-  return Math.random() * Math.min(BACK_OFF_MS.most, BACK_OFF_MS.first * 2 ** failures);
-}
-
-function readJson(body: Uint8Array): unknown {
-  const value = parseJson(body);
-  if (value === undefined) throw badServer("its answer is not JSON");
-  return value;
-}
-
-/** Undefined when it is no JSON. */
-function parseJson(body: Uint8Array): unknown {
-  try {
-    return JSON.parse(toUtf8String(body));
-  } catch {
-    return undefined;
-  }
-}
-
-function base64url(bytes: Uint8Array): string {
-  return toBase64(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-}
-
-function badServer(what: string): WaybillError {
-  return new WaybillError("BAD_SERVER", `The Waybill API is not to be believed: ${what}.`);
 }

@@ -125,7 +125,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a redirect of the API is followed",
-    file: "lib/api.ts",
+    file: "lib/calls.ts",
     from: 'redirect: "manual",',
     to: 'redirect: "follow",',
     tests: ["client.test.ts", "lies.test.ts"],
