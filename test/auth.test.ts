@@ -14,8 +14,8 @@ import { contentDigest } from "../lib/protocol/httpsig.ts";
 import { transferId } from "../lib/protocol/manifest.ts";
 import { type Answer, ApiWorld, answerOf, type Bend, type Caller, type Drive } from "./support/api.ts";
 import { newKey, type Task } from "./support/contract.ts";
+import { compact, highS, oldV } from "./support/roles-forms.ts";
 
-const SECP256K1_ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
 const seconds = () => Math.floor(Date.now() / 1000);
 
 let api: ApiWorld;
@@ -71,7 +71,7 @@ describe("what a signature must be", () => {
     ["with a short nonce", { nonce: "abc" }, "UNAUTHENTICATED"],
     ["with a nonce that could leave its prefix", { nonce: "../../../../outbox/xxx" }, "UNAUTHENTICATED"],
     ["over another body", { signed: new TextEncoder().encode("{}") }, "UNAUTHENTICATED"],
-    ["with v = 0 or 1", { signature: (s) => s.with(64, s[64]! - 27) }, "UNAUTHENTICATED"],
+    ["with v = 0 or 1", { signature: oldV }, "UNAUTHENTICATED"],
     ["with a high s", { signature: highS }, "UNAUTHENTICATED"],
     ["in the compact form of EIP-2098", { signature: compact }, "UNAUTHENTICATED"],
     ["with one bit changed", { signature: (s) => s.with(40, s[40]! ^ 1) }, "UNAUTHENTICATED"],
@@ -250,15 +250,3 @@ describe("a request whose signature does not verify", () => {
     expect(JSON.stringify(answer.json)).not.toMatch(/127\.0\.0\.1/);
   });
 });
-
-function highS(signature: Uint8Array): Uint8Array {
-  const s = BigInt(`0x${Buffer.from(signature.subarray(32, 64)).toString("hex")}`);
-  const high = (SECP256K1_ORDER - s).toString(16).padStart(64, "0");
-  return Buffer.concat([signature.subarray(0, 32), Buffer.from(high, "hex"), Buffer.of(signature[64]! ^ 7)]);
-}
-
-function compact(signature: Uint8Array): Uint8Array {
-  const short = Uint8Array.from(signature.subarray(0, 64));
-  if (signature[64] === 28) short[32]! |= 0x80;
-  return short;
-}
