@@ -32,10 +32,10 @@ it.each(routeNames.filter((name) => name !== "openTask"))(
         const caller = new Caller(api, wallet);
         const target = path.replace("{task}", id).replaceAll(/\{\w+\}/g, published.id);
         const body = await stage.bodyFor(name, caller);
-        api.seen.length = 0;
+        await stage.log.take();
         const answer = await caller.send(method, target, body, method === "GET" ? { nonce: null } : {});
         expect(answer).toMatchObject({ status: 404, json: { code: "UNKNOWN_TASK" } });
-        expect(api.seen).toEqual([]);
+        expect(await stage.log.take()).toEqual([]);
       }
   },
 );

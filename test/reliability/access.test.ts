@@ -35,11 +35,11 @@ it("every route that is served stands in the matrix, and in the document", () =>
 });
 
 it.each(open)("%s is for everybody, asks nobody, and holds no URL of the store", async (path) => {
-  stage.api.seen.length = 0;
+  await stage.log.take();
   const response = await stage.api.drive(new Request(`${ORIGIN}${path}`));
   expect(response.status).toBe(200);
   expect(await response.text()).not.toContain(stage.api.s3.endpoint);
-  expect(stage.api.seen).toEqual([]);
+  expect(await stage.log.take()).toEqual([]);
 });
 
 describe.each(columns)("$name", (column) => {

@@ -48,9 +48,12 @@ export class Trial {
   }
 
   async #bucket(): Promise<ReadonlySet<string>> {
-    const { seen } = this.#stage.api;
-    if (this.#known !== null && seen.length === 0) return this.#known;
-    seen.length = 0;
+    const asked = await this.#stage.log.take();
+    return this.#listed(asked);
+  }
+
+  async #listed(asked: readonly RequestLog[]): Promise<ReadonlySet<string>> {
+    if (this.#known !== null && asked.length === 0) return this.#known;
     this.#known = new Set(await this.#stage.stored());
     return this.#known;
   }
@@ -62,9 +65,9 @@ export class Trial {
     const before = await this.#bucket();
     const response = await api.drive(request);
     const text = await response.text();
-    const seen = [...api.seen];
+    const seen = await this.#stage.log.take();
     const guarded = seen.filter((entry) => isOwnNonce(entry, by) && entry.status === 200);
-    const appeared = [...(await this.#bucket())].filter((name) => !before.has(name));
+    const appeared = [...(await this.#listed(seen))].filter((name) => !before.has(name));
     const said = text === "" ? null : (JSON.parse(text) as { code?: ErrorCode });
     const answered = response.ok ? response.status : (said?.code ?? response.status);
     const all = `${text}\n${[...response.headers].flat().join("\n")}`;

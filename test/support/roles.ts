@@ -6,6 +6,7 @@ import { type Address, type Hex, wordHex } from "../../lib/protocol/hex.ts";
 import { EVERYONE, type Message, type Statement, signStatement } from "../../lib/protocol/statements.ts";
 import { ApiWorld, type Caller, type Payload, type Published } from "./api.ts";
 import { newKey, random32, type Task } from "./contract.ts";
+import { StoreLog } from "./roles-log.ts";
 
 // The people around one task, and what each of them could ask of every route.
 
@@ -49,11 +50,12 @@ export interface Target {
 /** Returns the magic value of ERC-1271 whatever it is asked. */
 const CREDULOUS_WALLET = "0x600e600a5f39600e5ff3631626ba7e60e01b5f5260205ff3";
 
-type Parts = Pick<Stage, "api" | "task" | "other" | "callers" | "wallet" | "published" | "open">;
+type Parts = Pick<Stage, "api" | "log" | "task" | "other" | "callers" | "wallet" | "published" | "open">;
 
 /** A task with a published transfer of `sender` to recipient, readmitted and expelled, and one that takes parts. */
 export class Stage {
   readonly api: ApiWorld;
+  readonly log: StoreLog;
   readonly task: Task;
   readonly other: Task;
   readonly callers: Readonly<Record<Role, Caller>>;
@@ -63,6 +65,7 @@ export class Stage {
 
   private constructor(all: Parts) {
     this.api = all.api;
+    this.log = all.log;
     this.task = all.task;
     this.other = all.other;
     this.callers = all.callers;
@@ -72,16 +75,19 @@ export class Stage {
   }
 
   static async start(): Promise<Stage> {
-    const api = await ApiWorld.start();
+    const [log, { api }] = await StoreLog.of(async () => {
+      const api = await ApiWorld.start();
+      return { api, endpoint: api.s3.endpoint, seen: api.seen };
+    });
     try {
-      return await Stage.#on(api);
+      return await Stage.#on(api, log);
     } catch (error) {
       await api.stop();
       throw error;
     }
   }
 
-  static async #on(api: ApiWorld): Promise<Stage> {
+  static async #on(api: ApiWorld, log: StoreLog): Promise<Stage> {
     const [task, other] = [await api.task(5), await api.task(1)];
     const wallet = await api.world.deploy(CREDULOUS_WALLET);
     const [sender, recipient, bystander, expelled, readmitted] = task.members.map((key) => api.caller(key));
@@ -102,10 +108,11 @@ export class Stage {
     const gone = [expelled!.account, readmitted!.account];
     await api.relay(await task.change("expel", gone, 1));
     await api.relay(await task.change("admit", [readmitted!.account, wallet], 2));
-    return new Stage({ api, task, other, callers, wallet, published, open });
+    return new Stage({ api, log, task, other, callers, wallet, published, open });
   }
 
   stop(): Promise<void> {
+    this.log.close();
     return this.api.stop();
   }
 
