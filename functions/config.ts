@@ -73,8 +73,10 @@ export const DEFAULT_CAPS: Caps = {
   ...{ reads: 1_200, readBytes: 64 * 1024 * 1024 },
 };
 
-const origin = z.string().check(z.regex(/^https?:\/\/[^/?#@\s]+$/));
-const url = z.string().check(z.regex(/^https?:\/\/\S+$/));
+/** Else `new URL` would throw an error that quotes it, and it may carry a key. */
+const parses = z.refine<string>((text) => URL.canParse(text));
+const origin = z.string().check(z.regex(/^https?:\/\/[^/?#@\s]+$/), parses);
+const url = z.string().check(z.regex(/^https?:\/\/\S+$/), parses);
 const urls = z.pipe(
   z.pipe(
     z.string(),

@@ -30,9 +30,10 @@ export interface Deployment extends Domain {
   readonly rpc?: string | readonly string[];
 }
 
-const origin = z.string().check(z.regex(/^https?:\/\/[^/?#@\s]+$/));
+const parses = z.refine<string>((text) => URL.canParse(text));
+const origin = z.string().check(z.regex(/^https?:\/\/[^/?#@\s]+$/), parses);
 
-const url = z.string().check(z.regex(/^https?:\/\//));
+const url = z.string().check(z.regex(/^https?:\/\//), parses);
 
 /** Reads deployment.json; account ids in any case. */
 export const deploymentSchema: z.ZodMiniType<Deployment, unknown> = z.object({

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import type { Wallet } from "ethers";
+import type { Config } from "../../functions/config.ts";
 import { type Route, routes } from "../../functions/routes.ts";
 import { type Address, type Hex, wordHex } from "../../lib/protocol/hex.ts";
 import { EVERYONE, type Message, type Statement, signStatement } from "../../lib/protocol/statements.ts";
@@ -74,9 +75,9 @@ export class Stage {
     this.open = all.open;
   }
 
-  static async start(): Promise<Stage> {
+  static async start(over: Partial<Config> = {}): Promise<Stage> {
     const [log, { api }] = await StoreLog.of(async () => {
-      const api = await ApiWorld.start();
+      const api = await ApiWorld.start(over);
       return { api, endpoint: api.s3.endpoint, seen: api.seen };
     });
     try {

@@ -33,17 +33,23 @@ function setting(env: Environment, name: string): string | undefined {
 function parse(value: string, name: string): ProxyServer {
   const text = /^[a-z0-9+.-]+:\/\//i.test(value) ? value : `http://${value}`;
   const url = URL.canParse(text) ? new URL(text) : null;
-  if (url?.protocol !== "http:" && url?.protocol !== "https:")
+  const headers = url && credentialsOf(url);
+  if (!headers || (url.protocol !== "http:" && url.protocol !== "https:"))
     throw new TypeError(`${name} (or ALL_PROXY) must be http://host:port or https://host:port.`);
   const secure = url.protocol === "https:";
   const port = Number(url.port) || (secure ? 443 : 80);
-  return { host: bareHost(url), port, secure, headers: credentialsOf(url) };
+  return { host: bareHost(url), port, secure, headers };
 }
 
-function credentialsOf({ username, password }: URL): Record<string, string> {
+/** Null when they hold a percent sign that escapes nothing. */
+function credentialsOf({ username, password }: URL): Record<string, string> | null {
   if (username === "" && password === "") return {};
-  const pair = Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`);
-  return { "proxy-authorization": `Basic ${pair.toString("base64")}` };
+  try {
+    const pair = Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`);
+    return { "proxy-authorization": `Basic ${pair.toString("base64")}` };
+  } catch {
+    return null;
+  }
 }
 
 /** An IPv6 address without its brackets. */
