@@ -99,8 +99,8 @@ export interface Delivered {
   readonly source: string;
   readonly size: number;
   readonly sha256: string;
-  /** The notice that it was found by. */
-  readonly notice: string;
+  /** The notice that it was found by; null when an earlier call had found it, and it was held ready. */
+  readonly notice: string | null;
 }
 
 /** A receiving call. */

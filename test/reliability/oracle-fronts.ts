@@ -30,13 +30,13 @@ interface Going {
 
 /**
  * What is done to a request: `reset` before or after it is carried out, a status in the server's place, an answer cut off after so
- * many bytes, one with a bit flipped, or one that is held back.
+ * many bytes, one with a bit flipped, one that is held back, or a request (`spoil`) that gets there with a bit flipped.
  */
 export type Break =
   | { readonly kind: "reset"; readonly when: "before" | "after" }
   | { readonly kind: "status"; readonly status: number; readonly body: string; readonly retryAfter?: number }
   | { readonly kind: "cut"; readonly bytes: number }
-  | { readonly kind: "flip"; readonly at: number }
+  | { readonly kind: "flip" | "spoil"; readonly at: number }
   | { readonly kind: "hold"; readonly ms: number };
 
 type Watch = (coming: Coming) => Promise<(going: Going, sent: number, whole: boolean) => void | Promise<void>>;
@@ -86,6 +86,7 @@ export class Front {
     if (this.target === null || (fault?.kind === "reset" && fault.when === "before")) return void response.destroy();
     if (fault?.kind === "status") return refuse(response, fault);
     const seen = await watch(coming);
+    if (fault?.kind === "spoil" && coming.body.length > 0) coming.body[fault.at % coming.body.length]! ^= 1;
     const going = await this.#ask(coming, response);
     if (fault?.kind === "hold") await new Promise((resolve) => setTimeout(resolve, fault.ms));
     const sent = fault?.kind === "cut" ? Math.min(fault.bytes, going.body.length) : going.body.length;

@@ -11,7 +11,7 @@
 import { createHash } from "node:crypto";
 import { id as keccakOf } from "ethers";
 import { idOf, type NoticeFacts, type Story, storyOf, VERIFIED } from "./oracle-chain.ts";
-import type { CallMade, Evidence, Exchange, ReceiveMade, SendMade, Truth } from "./oracle-evidence.ts";
+import type { CallMade, Delivered, Evidence, Exchange, ReceiveMade, SendMade, Truth } from "./oracle-evidence.ts";
 import { faultsOf, type IssuedUrl, issuedIn } from "./oracle-urls.ts";
 
 export interface Violation {
@@ -80,34 +80,21 @@ export function judge(evidence: Evidence): Judgement {
 
 /** Rejections after which a verified payload may lie in its file: its receipt is out, or was too late. */
 const AFTER_VERIFYING: ReadonlySet<string | null> = new Set(["LATE"]);
-/** What a calm call has no reason to fail for. */
+/** What no calm call may fail for, not even once. What may pass by itself is tried again, and must have worked in the end. */
 const NO_REASON = new Set([
-  "UNREACHABLE",
-  "UNAVAILABLE",
-  "INTERNAL",
-  "BAD_SERVER",
-  "CHAIN_STALLED",
-  "NOT_PUBLISHED",
-  "CORRUPT",
-  "ABORTED",
-  "CLOCK_SKEW",
-  "REPLAYED",
-  "UNAUTHENTICATED",
-  "BAD_SIGNATURE",
-  "BAD_MANIFEST",
+  ...["INTERNAL", "BAD_SERVER", "CORRUPT", "ABORTED", "CLOCK_SKEW"],
+  ...["REPLAYED", "UNAUTHENTICATED", "BAD_SIGNATURE", "BAD_MANIFEST"],
 ]);
 
 /** 1. A receive call returns exactly the bytes of that sender's notice (and tag, when given), or a typed error and no file. */
 function* exactBytesOrATypedErrorAndNoFile({ evidence, story, receives }: Case): Verdicts {
   for (const call of receives) {
-    for (const { source, notice, size, sha256 } of call.delivered) {
-      const found = story.notices.get(notice);
-      const truth = truthOf(evidence, found);
-      const right = truth !== null && truth.sha256 === sha256 && truth.size === size && found?.sender === source;
-      const tagged = call.tag === null || truth?.tag === call.tag;
-      yield right && tagged
-        ? null
-        : `${call.name}: ${size} bytes from ${source} are not what notice ${notice} stands for`;
+    for (const one of call.delivered) {
+      const truth = truthOfDelivery(evidence, story, call, one);
+      const right = truth !== null && truth.sha256 === one.sha256 && truth.size === one.size;
+      const whose = truth?.sender === one.source && (call.tag === null || truth.tag === call.tag);
+      const what = `${one.size} bytes from ${one.source}`;
+      yield right && whose ? null : `${call.name}: ${what} are not what notice ${one.notice} stands for`;
     }
     if (call.end.state === "rejected")
       yield call.end.code === null ? `${call.name} threw an error that is none of ours: ${call.end.words}` : null;
@@ -244,16 +231,21 @@ function storedFault(evidence: Evidence, name: string, digest: string | null): s
 
 /** 7. A receipt implies verified bytes were with the recipient (fsynced when to a file); at most one per recipient and notice. */
 function* receiptsImplyVerifiedBytes({ evidence, story, issued }: Case): Verdicts {
-  const ownerOf = new Map(issued.map(({ signature, exchange }) => [signature, exchange.account]));
+  const verified = new Map<string, Set<string>>();
   for (const notice of story.notices.values())
     for (const [account, { outcome }] of notice.answers) {
       if (outcome !== VERIFIED) continue;
       const { size } = truthOf(evidence, notice) ?? { size: Number.POSITIVE_INFINITY };
       const payload = `payload/${notice.task}/${notice.sender}/${notice.transfer}`;
-      const ranges = evidence.served.filter(
-        ({ signature, key }) => key.startsWith(payload) && ownerOf.get(signature) === account,
-      );
-      yield covers(ranges, size) ? null : `${account} has verified ${notice.id} without all of its bytes`;
+      const mine = issued.filter(({ key, exchange }) => key.startsWith(payload) && exchange.account === account);
+      const urls = new Set(mine.map(({ signature }) => signature));
+      const ranges = evidence.served.filter(({ signature }) => urls.has(signature));
+      yield covers(ranges, size, 1) ? null : `${account} has verified ${notice.id} without all of its bytes`;
+      // Two who ask in the same second get the same URL: then the bytes must have gone out as often as there are receipts.
+      const all = (verified.get(payload) ?? new Set()).add(account);
+      verified.set(payload, all);
+      const anybodys = evidence.served.filter(({ key }) => key.startsWith(payload));
+      yield covers(anybodys, size, all.size) ? null : `${notice.id} was verified more often than its bytes went out`;
     }
   for (const { account, asked, path, file } of evidence.exchanges) {
     const { notice = "", outcome } =
@@ -264,46 +256,55 @@ function* receiptsImplyVerifiedBytes({ evidence, story, issued }: Case): Verdict
   }
 }
 
-function covers(ranges: readonly { from: number; length: number }[], size: number): boolean {
-  let end = 0;
-  for (const { from, length } of [...ranges].sort((a, b) => a.from - b.from))
-    if (from <= end) end = Math.max(end, from + length);
-  return end >= size;
+/** Whether each byte is in at least so many of the ranges. */
+function covers(ranges: readonly { from: number; length: number }[], size: number, times: number): boolean {
+  const edges = [0, ...ranges.flatMap(({ from, length }) => [from, from + length])].filter((edge) => edge < size);
+  return edges.every(
+    (edge) => ranges.filter(({ from, length }) => from <= edge && edge < from + length).length >= times,
+  );
 }
 
-/** 8. The sender's call counts exactly those whose receive call resolved, or holds the payload ready. */
-function* bothSidesAgree(known: Case): Verdicts {
-  const { story, sends, receives } = known;
+/** 8. Sender and recipient agree: receiveStream resolved, or holds the payload ready ⇔ the sender's call counts that recipient. */
+function* bothSidesAgree({ evidence, story, sends, receives }: Case): Verdicts {
   for (const call of sends.filter(hasEndedByItself))
     for (const target of call.targets) {
       const counted = call.received.includes(target);
-      const got = receives.filter((one) => one.by === target);
-      const has = got.some(
-        (one) => one.end.state === "killed" || one.delivered.some(({ notice }) => isOf(story, notice, call)),
+      const has = receives.some(
+        (one) =>
+          one.by === target &&
+          (one.end.state === "killed" ||
+            one.delivered.some((given) => isPayloadOf(truthOfDelivery(evidence, story, one, given), call))),
       );
       if (counted) yield has ? null : `${call.name} counts ${target}, to whom it was never given`;
-      const agreed = got.some((one) => !one.again && one.delivered.some(({ notice }) => call.notices.includes(notice)));
-      if (!counted) yield agreed ? `${call.name} doesn't count ${target}, whose call resolved with it` : null;
+      const awaited = call.notices.some((id) => story.notices.get(id)?.answers.get(target)?.outcome === VERIFIED);
+      if (!counted) yield awaited ? `${call.name} doesn't count ${target}, who has verified what it waited for` : null;
     }
-  for (const call of receives)
-    for (const notice of call.notices) {
-      const stands = story.notices.get(notice)?.answers.get(call.by)?.outcome === VERIFIED;
-      const given = call.delivered.some((one) => one.notice === notice);
-      if (given) yield stands ? null : `${call.name} resolved, and its receipt for ${notice} is not on the chain`;
-      const late = call.end.state === "rejected" && call.end.code === "LATE" && call.notices.length === 1;
-      if (late) yield stands ? `${call.name} says LATE, and its receipt is on the chain` : null;
+  for (const call of receives) {
+    for (const given of call.delivered) {
+      const truth = truthOfDelivery(evidence, story, call, given);
+      const stands = [...story.notices.values()].some(
+        (notice) => truthOf(evidence, notice) === truth && notice.answers.get(call.by)?.outcome === VERIFIED,
+      );
+      yield stands ? null : `${call.name} resolved, and no receipt for what it gave is on the chain`;
     }
+    const [notice] = call.notices;
+    if (call.end.state !== "rejected" || call.end.code !== "LATE" || call.notices.length !== 1) continue;
+    const stands = story.notices.get(notice!)?.answers.get(call.by)?.outcome === VERIFIED;
+    yield stands ? `${call.name} says LATE, and its receipt for ${notice} is on the chain` : null;
+  }
 }
 
 const hasEndedByItself = ({ end }: CallMade): boolean =>
   end.state === "resolved" || (end.state === "rejected" && end.code === "NOT_ALL_RECEIVED");
 
-function isOf(story: Story, notice: string, call: SendMade): boolean {
-  return noticesOf(story, call).some(({ id }) => id === notice);
-}
+const isPayloadOf = (truth: Truth | null, call: SendMade): boolean =>
+  truth?.task === call.task && truth.sender === call.by && truth.tag === call.tag;
 
 /** 9. With faults off, all unfinished work completes. */
-function* unfinishedWorkCompletes({ evidence }: Case): Verdicts {
+function* unfinishedWorkCompletes({ evidence, sends }: Case): Verdicts {
+  const last = new Map(sends.filter(({ calm }) => calm).map((call) => [`${call.task}/${call.by}/${call.tag}`, call]));
+  for (const { name, end } of last.values())
+    yield end.state === "resolved" ? null : `${name} was the last of its tag, and did not reach everybody`;
   for (const { name, end, calm } of evidence.calls) {
     if (end.state === "unfinished") yield `${name} never ended`;
     else if (calm && end.state === "rejected" && NO_REASON.has(end.code ?? ""))
@@ -362,6 +363,15 @@ function truthOf({ payloads }: Evidence, notice: NoticeFacts | undefined): Truth
   const mine = (one: Truth): boolean =>
     one.task === notice?.task && one.sender === notice.sender && keccakOf(one.tag) === notice.transfer;
   return payloads.find(mine) ?? null;
+}
+
+/** What a call gave back, by its notice; without one, by its bytes. */
+function truthOfDelivery(evidence: Evidence, story: Story, call: ReceiveMade, given: Delivered): Truth | null {
+  if (given.notice !== null) return truthOf(evidence, story.notices.get(given.notice));
+  const like = evidence.payloads.filter(
+    (one) => one.task === call.task && one.sender === given.source && one.sha256 === given.sha256,
+  );
+  return like.find(({ tag }) => tag === call.tag) ?? like[0] ?? null;
 }
 
 /** The stored manifest that a notice commits to, if it describes what its sender really sent. */
