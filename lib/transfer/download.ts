@@ -8,6 +8,7 @@ import type { StoreUrl, Transport } from "./http.ts";
 import { giveMemory, takeMemory } from "./memory.ts";
 import { inParallel, type Progress } from "./parts.ts";
 import { fatal, heed, StoreFault, withRetries, wrongAnswer } from "./retry.ts";
+import { Room } from "./room.ts";
 import { type Run, Runs } from "./runs.ts";
 import { rangeOf, Stretch } from "./stretch.ts";
 import { type Moved, startTicker } from "./ticker.ts";
@@ -18,6 +19,9 @@ const MOST_RANGES = 32;
 
 /** Lines down are faster than lines up, and what is asked for costs less than what is sent. */
 const FIRST_RANGES = 8;
+
+/** Parts that come or wait to be verified and written, at most: small ones are bounded by their number, not by their memory. */
+const MOST_BEGUN = 128;
 
 /** Where verified parts go. */
 export interface PartSink {
@@ -59,6 +63,7 @@ interface Order {
   readonly urls: DownloadUrls;
   readonly runs: Runs;
   readonly share: Share;
+  readonly begun: Room;
 }
 
 /** A run of parts that has its turn. */
@@ -80,7 +85,8 @@ export async function download(job: DownloadJob): Promise<void> {
   const progress = tracker(job);
   if (manifest.size === 0) await checkEmpty(manifest);
   const share = traffic.join(manifest.partSize);
-  const order = { job, share, urls: new DownloadUrls(job), runs: new Runs(parts, manifest.partSize) };
+  const runs = new Runs(parts, manifest.partSize);
+  const order = { job, share, runs, urls: new DownloadUrls(job), begun: new Room(MOST_BEGUN) };
   const finish = async (landing: Landing, aborted: AbortSignal): Promise<void> => {
     const memory = (await landing.whole) ?? (await fetchAgain(order, landing, aborted));
     await sink.write(landing.part, memory.bytes);
@@ -124,13 +130,16 @@ interface PartMemory {
 }
 
 /** Waits for room. @param first Before parts that have not been tried. */
-async function memoryFor({ job, share }: Order, part: Part, signal: AbortSignal, first = false): Promise<PartMemory> {
+async function memoryFor(order: Order, part: Part, signal: AbortSignal, first = false): Promise<PartMemory> {
+  const { job, share, begun } = order;
+  await begun.take(1, signal, first);
   await share.take(part.length, signal, first);
   const own = job.sink.memory(part);
   const bytes = (own ?? takeMemory(part.length)).subarray(0, part.length);
   const give = (): void => {
     if (!own) giveMemory(bytes);
     share.give(part.length);
+    begun.give(1);
   };
   return { bytes, give };
 }

@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { type FileHandle, open, rm, statfs } from "node:fs/promises";
+import { type FileHandle, open, statfs, unlink } from "node:fs/promises";
 import { WaybillError } from "../protocol/errors.ts";
 
 // What all that write files have in common.
@@ -39,9 +39,16 @@ export async function openOwn(path: string, { uid }: Makers, access: keyof typeo
   return null;
 }
 
+/** It may be gone already. Node's own `rm` looks twice before it does this. */
+export async function removeFile(path: string): Promise<void> {
+  await unlink(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error;
+  });
+}
+
 /** A new file to read and write, instead of what has its name. */
 export async function makeFile(path: string, access: keyof typeof ACCESS): Promise<FileHandle> {
-  await rm(path, { force: true });
+  await removeFile(path);
   return open(path, ACCESS[access] | constants.O_CREAT | constants.O_EXCL);
 }
 

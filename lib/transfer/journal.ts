@@ -23,6 +23,10 @@ export class Journal {
   readonly #file: FileHandle;
   /** The parts that it named when it was opened. */
   readonly named: ReadonlySet<number>;
+  /** Lines that wait while others are written; they are written together, since small parts come faster than a write ends. */
+  #lines = "";
+  #next: Promise<void> | null = null;
+  #writing: Promise<void> = Promise.resolve();
 
   /** Null when there is none about this payload. */
   static async open(path: string, about: Journaled, makers: Makers): Promise<Journal | null> {
@@ -64,7 +68,17 @@ export class Journal {
   }
 
   #append(line: string): Promise<void> {
-    return this.#file.appendFile(`${line}\n`);
+    this.#lines += `${line}\n`;
+    this.#next ??= this.#writing.catch(() => {}).then(() => this.#write());
+    return this.#next;
+  }
+
+  #write(): Promise<void> {
+    const lines = this.#lines;
+    this.#lines = "";
+    this.#next = null;
+    this.#writing = this.#file.appendFile(lines);
+    return this.#writing;
   }
 }
 

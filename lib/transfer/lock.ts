@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { lstat, open, readdir, readFile, readlink, rm, writeFile } from "node:fs/promises";
+import { lstat, open, readdir, readFile, readlink, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import * as z from "zod/mini";
+import { removeFile } from "./file.ts";
 
 // Who wants a name writes a claim, a file that nobody else has, and then looks for others' claims: if there are none, the name
 // is its own. Of two that both hold it, one would have looked after the other had written; so there is at most one. A claim
@@ -55,16 +56,16 @@ export class Lock {
   static async #try(dir: string, name: string): Promise<Lock | Rivals> {
     const own = `${name}.${randomBytes(6).toString("hex")}.lock`;
     const path = join(dir, own);
-    const text = JSON.stringify({ machine: await machine(), pid: process.pid, start: await startOf(process.pid) });
+    const text = JSON.stringify({ machine: await machine(), pid: process.pid, start: await ownStart() });
     try {
       await writeFile(path, text, { flag: "wx" });
       const { uid, mtimeMs } = await lstat(path);
       const rivals = await contend(dir, name, own, mtimeMs);
       if (rivals.all.length === 0) return new Lock(path, uid, text);
-      await rm(path, { force: true });
+      await removeFile(path);
       return rivals;
     } catch (error) {
-      await rm(path, { force: true });
+      await removeFile(path);
       throw error;
     }
   }
@@ -77,7 +78,7 @@ export class Lock {
 
   async release(): Promise<void> {
     clearInterval(this.#beat);
-    await rm(this.#path, { force: true }).catch(() => {}); // it dies with us at the latest
+    await removeFile(this.#path).catch(() => {}); // it dies with us at the latest
   }
 }
 
@@ -122,7 +123,7 @@ async function rivalsOf(dir: string, name: string, own: string, now: number): Pr
     const path = join(dir, other);
     const rival = await look(path, other, now);
     if (rival) found.push(rival);
-    else await rm(path, { force: true }).catch(() => {});
+    else await removeFile(path).catch(() => {});
   }
   return found;
 }
@@ -169,6 +170,14 @@ async function findMachine(): Promise<string> {
   const boot = await readFile("/proc/sys/kernel/random/boot_id", "utf8").catch(() => "");
   const space = await readlink("/proc/self/ns/pid").catch(() => "");
   return [hostname(), boot.trim(), space].join(" ");
+}
+
+let begun: Promise<string | null> | null = null;
+
+/** It is asked for with every claim, and stays the same. */
+function ownStart(): Promise<string | null> {
+  begun ??= startOf(process.pid);
+  return begun;
 }
 
 /** When a process was started, in the system's own words: "" where it doesn't say, null when it has ended. */

@@ -1,11 +1,11 @@
-import { type FileHandle, rm } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Hex } from "../protocol/hex.ts";
 import { MiB } from "../protocol/limits.ts";
 import type { Manifest } from "../protocol/manifest.ts";
 import { type Part, partAt, partsOf } from "../protocol/plan.ts";
 import type { PartSink } from "./download.ts";
-import { attempt, checkSpace, type Makers, makeFile, openOwn, syncFolder, writeAll } from "./file.ts";
+import { attempt, checkSpace, type Makers, makeFile, openOwn, removeFile, syncFolder, writeAll } from "./file.ts";
 import { sha256 } from "./hash.ts";
 import { Journal } from "./journal.ts";
 import { giveMemory, takeMemory } from "./memory.ts";
@@ -152,7 +152,7 @@ export class Partial implements PartSink {
 
 /** Removes a part file and its journal, which must be closed. */
 export async function removePartial(part: string): Promise<void> {
-  for (const path of [part, journalOf(part)]) await rm(path, { force: true }).catch(() => {});
+  await Promise.allSettled([part, journalOf(part)].map(removeFile));
 }
 
 /** Whether an open file holds a whole payload. It looks no further than the first part that is wrong. */
