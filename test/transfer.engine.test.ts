@@ -239,6 +239,18 @@ describe.concurrent.each(ways)("%s", (_way, first, run) => {
     expect(to.asked.length).toBeLessThanOrEqual(FEW + first);
   });
 
+  it("goes through a storm of 503 by itself, within six tries of each part", async () => {
+    let refused = 0;
+    const to = place(small(16), PART, ({ nth, answer, refuse }) => {
+      if (nth > 3) return answer();
+      refused += 1;
+      refuse(503);
+    });
+    await run(to);
+    expect(refused).toBeGreaterThanOrEqual(16);
+    expect(to.asked.length).toBeLessThanOrEqual(6 * 16);
+  });
+
   it("of which one part in a hundred fails at first makes hardly more requests than these again", async () => {
     const broken = new Set<number>();
     const to = place(small(300), PART, (asked) => {
@@ -470,6 +482,26 @@ describe("ten thousand parts", () => {
     expect([parts.reads(), told, got]).toEqual([10_000, 10_001, bytes.length]);
     expect(from.asked.length).toBeLessThan(1_000);
     expect(from.most).toBeLessThanOrEqual(32);
+  });
+
+  it("are fetched no further ahead than a hundred and some of what is written", async () => {
+    const from = store();
+    const url = { url: from.url, headers: {}, expiresIn: 900_000 };
+    let ahead = 0;
+    let most = 0;
+    const sink = {
+      memory: () => {
+        most = Math.max(most, ++ahead);
+        return null;
+      },
+      write: async () => {
+        await delay(0); // a disk that is slower than the line
+        ahead -= 1;
+      },
+    };
+    const job = { manifest: from.manifest, sink, url, issued: performance.now(), refresh: async () => url };
+    await download({ ...job, transport, storeOrigin: origin });
+    expect(most).toBeLessThanOrEqual(128);
   });
 
   it("are sent with one URL and one request each, signed in batches and never many ahead", async () => {

@@ -291,6 +291,7 @@ const take: Handler = (request, response) => {
 };
 
 const badTakers: Record<string, Handler> = {
+  "500": (_, response) => response.writeHead(500).end("<Error><Code>InternalError</Code></Error>"),
   "503": (_, response) => response.writeHead(503).end("<Error><Code>SlowDown</Code></Error>"),
   "a reset": (request) => request.socket.resetAndDestroy(),
   silence: () => {},

@@ -341,6 +341,7 @@ describe("a file target", () => {
     await expect(check({ path: join(dir, "no", "where") })).rejects.toThrow(coded("TARGET_UNWRITABLE"));
     await expect(check({ path: join(dir, "plain", "below") })).rejects.toThrow(coded("TARGET_UNWRITABLE"));
     await expect(check({ dir: join(dir, "plain") })).rejects.toThrow(coded("TARGET_UNWRITABLE"));
+    await expect(receive(key, manifest, { path: "/proc/waybill" })).rejects.toThrow(coded("TARGET_UNWRITABLE")); // takes no files
     await mkdir(join(dir, "folder"));
     await expect(receive(key, manifest, { path: join(dir, "folder") })).rejects.toThrow(coded("TARGET_UNWRITABLE"));
     for (const to of ["file.bin", 7, {}, { path: 7 }, null])
