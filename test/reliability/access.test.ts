@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { createApi } from "../../functions/api.ts";
 import { openapi } from "../../functions/openapi.ts";
 import { ORIGIN } from "../support/api.ts";
@@ -9,6 +9,7 @@ import { Trial } from "../support/roles-trial.ts";
 // Every role, and every way of bending a good request, on every route. The oracle besides the answer: no URL to who isn't its
 // party, and nothing in the bucket by what is refused.
 
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 let stage: Stage;
 let trial: Trial;
 beforeAll(async () => {

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { feed, plan } from "../support/fuzz.ts";
 import { parsers } from "../support/fuzz-parsers.ts";
 import { RouteFuzz, UNCAPPED } from "../support/fuzz-routes.ts";
@@ -6,6 +6,7 @@ import { Stage } from "../support/roles.ts";
 
 // The short form of `npm run fuzz`: the same inputs in every run.
 
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 const SEED = 8;
 
 describe("hostile inputs end in our own errors, and nothing is taken that the rule refuses:", () => {

@@ -79,7 +79,7 @@ function isPlain(value: unknown, depth = 0): boolean {
 /** What a schema let through: ids in lower case, and numbers that are exact. */
 function isExact(value: unknown): boolean {
   if (typeof value === "number") return Number.isSafeInteger(value);
-  if (typeof value === "string") return !/^0x/i.test(value) || /^0x[0-9a-f]*$/.test(value);
+  if (typeof value === "string") return !/^0x[0-9a-f]{8,}$/i.test(value) || /^0x[0-9a-f]*$/.test(value);
   if (typeof value !== "object" || value === null) return true;
   return Object.values(value).every(isExact);
 }
