@@ -18,10 +18,9 @@ import {
 } from "../lib/protocol/statements.ts";
 import type { Head, noticeAnswer, recipientState, taskAnswer } from "../lib/protocol/wire.ts";
 import { App, type Call, type Reply } from "./app.ts";
+import type { Config } from "./config.ts";
 import { checkDeadline } from "./deadline.ts";
 import { nowOf, type PostingDeps as Posting } from "./deps.ts";
-import { DOCS_HEADERS, docsPage } from "./docs-page.ts";
-import { documentServer, openapiDocument } from "./document.ts";
 import { Events } from "./events.ts";
 import type { Chain, Glance } from "./glance.ts";
 import { type LambdaHandler, lambdaOf } from "./lambda.ts";
@@ -102,14 +101,29 @@ export function createTasks(deps: PostingDeps): Hono {
       // Few tasks have members on another page.
       ({ chain, ids }) => noticeAtHead(chain, ids.task!, 0, ids.notice!).catch(() => null),
     ).hono;
-  const serveDocument = documentServer(deps.config);
-  return app
-    .get("/health", (c) => c.json({ ok: true }))
-    .get("/openapi.json", (c) => serveDocument(c.req.raw))
-    .get("/docs", (c) => c.body(docsPage(openapiDocument(deps.config)), 200, { ...DOCS_HEADERS }));
+  app.get("/health", (c) => c.json({ ok: true }));
+  return describeApi(app, deps.config);
 }
 
 export const handler: LambdaHandler = lambdaOf("tasks", createTasks, (config) => new Objects(config));
+
+/** What tells of the API itself is imported when somebody asks: no call of a participant's needs it. */
+function describeApi(app: Hono, config: Config): Hono {
+  let server: ((request: Request) => Response) | undefined;
+  return app
+    .get("/openapi.json", async (c) => {
+      const { documentServer } = await import("./document.ts");
+      server ??= documentServer(config);
+      return server(c.req.raw);
+    })
+    .get("/docs", async (c) => {
+      const [{ DOCS_HEADERS, docsPage }, { openapiDocument }] = await Promise.all([
+        import("./docs-page.ts"),
+        import("./document.ts"),
+      ]);
+      return c.body(docsPage(openapiDocument(config)), 200, { ...DOCS_HEADERS });
+    });
+}
 
 /** Puts the caller's own statement into the outbox, and nobody else's. */
 async function relay(

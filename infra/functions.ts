@@ -37,6 +37,18 @@ const SIZES: Readonly<Record<FunctionName, Size>> = {
   sweeper: { memory: "512 MB", timeout: "10 minutes" },
 };
 
+/**
+ * Split: what only some calls import (the pages for people, the SDK's search for credentials, which Lambda has in its
+ * environment) lies in the zip and is not read by a cold start. Kept names would be a call for each function and class at import.
+ */
+const BUNDLING: sst.aws.FunctionArgs["nodejs"] = {
+  format: "esm",
+  minify: true,
+  sourcemap: false,
+  splitting: true,
+  esbuild: { keepNames: false },
+};
+
 /** A function with its log. */
 export interface DeployedFunction {
   readonly lambda: sst.aws.Function;
@@ -64,7 +76,7 @@ function createFunction(name: FunctionName, around: Surroundings): DeployedFunct
     environment: environmentOf(name, around),
     permissions: [...permissionsOf(name, around), writing(logs)],
     logging: { format: "json", logGroup: logs.name },
-    nodejs: { format: "esm", minify: true, sourcemap: false },
+    nodejs: BUNDLING,
     ...(name === "publisher" &&
       stage.publisherConcurrency !== undefined && { concurrency: { reserved: stage.publisherConcurrency } }),
     transform: { role: onlyLambda },

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { rm } from "node:fs/promises";
 import type { Api } from "../../lib/api.ts";
 import { MiB } from "../../lib/protocol/limits.ts";
 import { transferId } from "../../lib/protocol/manifest.ts";
@@ -20,14 +21,17 @@ const PART: number = 8 * MiB;
 
 export interface FunctionRow {
   readonly name: FunctionName;
+  /** What a usual call has in memory of it. */
   readonly kib: number;
+  /** Of the whole zip. */
+  readonly allKib: number;
   readonly importMs: number;
   /** What the processor did of it: of a busy machine, this alone says something. */
   readonly importCpuMs: number;
   readonly firstMs: number;
   readonly hundredthMs: number;
   readonly rssMiB: number;
-  /** Who takes the most of the bundle, in KiB. */
+  /** Who takes the most of what is in memory, in KiB. */
   readonly largest: readonly (readonly [string, number])[];
 }
 
@@ -46,8 +50,10 @@ export interface Bench {
   readonly bundles: Readonly<Record<FunctionName, Bundle>>;
 }
 
+/** All bundles, without the files that no usual call needs. */
 export async function bundleAll(dir: string): Promise<Record<FunctionName, Bundle>> {
   const made = await Promise.all(functionNames.map(async (name) => [name, await bundle(name, dir)] as const));
+  await Promise.all(made.flatMap(([, { spare }]) => spare.map((path) => rm(path))));
   return Object.fromEntries(made) as Record<FunctionName, Bundle>;
 }
 
@@ -60,7 +66,7 @@ export async function startAll({ node, bundles, world }: Bench): Promise<Record<
 
 export async function measureFunction(bench: Bench, name: FunctionName): Promise<FunctionRow> {
   const { node, world, bundles } = bench;
-  const { path, bytes, holds } = bundles[name];
+  const { path, bytes, allBytes, holds } = bundles[name];
   const imports: Instance["imported"][] = [];
   for (let i = 0; i < IMPORTS; i++) {
     const instance = await Instance.start(node, path, world.env);
@@ -74,6 +80,7 @@ export async function measureFunction(bench: Bench, name: FunctionName): Promise
     return {
       name,
       kib: round(bytes / 1024),
+      allKib: round(allBytes / 1024),
       importMs: round(median(imports.map(({ ms }) => ms))),
       importCpuMs: round(median(imports.map(({ cpuMs }) => cpuMs))),
       firstMs: round(took[0]!),

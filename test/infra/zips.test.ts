@@ -9,6 +9,7 @@ import { Api } from "../../lib/api.ts";
 import type { Address } from "../../lib/index.ts";
 import { MiB } from "../../lib/protocol/limits.ts";
 import { rejection } from "../support/members.ts";
+import { Role } from "./support/roles.ts";
 import { type Cast, ORIGIN, RETENTION, Site } from "./support/site.ts";
 
 // The zips that a deploy built, as AWS runs them: Node 24, the API, the door bell's queue and the schedules in front of
@@ -34,6 +35,20 @@ beforeAll(async () => {
 afterAll(async () => {
   await site?.close();
   if (folder) await rm(folder, { recursive: true, force: true });
+});
+
+describe("the zips", () => {
+  it("are what npm run bench:functions measures: split, with a handler's file that holds what each call needs", async () => {
+    const { bundle, functionNames } = (await import(
+      new URL("../../dist/bench/functions/bundle.js", import.meta.url).href
+    )) as typeof import("../../bench/functions/bundle.ts");
+    for (const name of functionNames) {
+      const built = site.zip(name).filter(([path]) => path.endsWith(".mjs"));
+      const bytes = built.reduce((sum, [, content]) => sum + content.length, 0);
+      const { allBytes } = await bundle(name, folder);
+      expect([name, built.length > 1, Math.abs(bytes / allBytes - 1)]).toEqual([name, true, expect.closeTo(0, 1)]);
+    }
+  });
 });
 
 describe("a transfer", () => {
@@ -253,6 +268,26 @@ describe("the sweeper", () => {
     expect(data.length).toBe(20 * MiB + 1);
   });
 });
+
+describe("the relayer's key", () => {
+  it("signs for the publisher alone, even where somebody else in the account may do all", () => {
+    const { kms } = site.cloud;
+    const inlinePolicies = [{ policy: policy({ Effect: "Allow", Action: "*", Resource: "*" }) }];
+    const assumeRolePolicy = policy({ Effect: "Allow", Action: "sts:AssumeRole", Principal: { AWS: "*" } });
+    const arn = `arn:aws:iam::${site.account.account.id}:role/administrator`;
+    const administrator = new Role({ name: "administrator", arn, inlinePolicies, assumeRolePolicy });
+    const who = { publisher: site.cloud.role("publisher"), uploads: site.cloud.role("uploads"), administrator };
+    const able = (action: string): string[] =>
+      Object.entries(who).flatMap(([name, role]) => (kms.lets(role, action) ? [name] : []));
+    expect(able("kms:Sign")).toEqual(["publisher"]);
+    expect(able("kms:CreateGrant")).toEqual([]);
+    expect(able("kms:ScheduleKeyDeletion")).toEqual(["administrator"]);
+  });
+});
+
+function policy(statement: object): string {
+  return JSON.stringify({ Version: "2012-10-17", Statement: [statement] });
+}
 
 describe("each function's rights", () => {
   const at = (prefix: string) => ({ Bucket: site.cloud.bucket.name, Key: `${prefix}/test` });

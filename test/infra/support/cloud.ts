@@ -12,7 +12,7 @@ import type { DeployedFunction } from "./lambda/function.ts";
 import type { Gateway, GatewayRoute } from "./lambda/gateway.ts";
 import { statementsOf } from "./policy.ts";
 import type { Account } from "./project.ts";
-import { Roles } from "./roles.ts";
+import { type Role, Roles } from "./roles.ts";
 import { Sandboxes } from "./sandboxes.ts";
 import { type QueueShape, redriveOf, type Shapes } from "./shapes.ts";
 
@@ -63,9 +63,16 @@ export class Cloud {
       routes: this.#routes(),
       cors: shapes.api.corsConfiguration,
     });
-    aws.add("kms", (call) =>
-      this.#authorized(call, `kms:${call.operation}`, this.kms.arn, () => this.kms.answer(call)),
-    );
+    aws.add("kms", (call) => {
+      const action = `kms:${call.operation}`;
+      return this.#authorized(
+        call,
+        action,
+        this.kms.arn,
+        () => this.kms.answer(call),
+        (role) => this.kms.lets(role, action),
+      );
+    });
     aws.add("sqs", (call) => this.#send(call));
   }
 
@@ -95,11 +102,16 @@ export class Cloud {
     return found;
   }
 
-  /** What a function signs its requests with. */
-  credentials(name: string): Credentials {
+  /** The role of a function. */
+  role(name: string): Role {
     const { arn } = this.function(name);
     const { role } = this.#options.shapes.lambdas.find((one) => one.arn === arn)!;
-    return this.#roles.for(role, "lambda.amazonaws.com").credentials;
+    return this.#roles.for(role, "lambda.amazonaws.com");
+  }
+
+  /** What a function signs its requests with. */
+  credentials(name: string): Credentials {
+    return this.role(name).credentials;
   }
 
   /** The queue that wakes a function, and the one for what it could not do. */
@@ -179,9 +191,15 @@ export class Cloud {
     });
   }
 
-  #authorized(call: AwsCall, action: string, resource: string, answer: () => AwsAnswer | null): AwsAnswer | null {
+  #authorized(
+    call: AwsCall,
+    action: string,
+    resource: string,
+    answer: () => AwsAnswer | null,
+    may: (role: Role) => boolean = (role) => role.may(action, resource),
+  ): AwsAnswer | null {
     const role = this.#roles.ofAccessKey(call.accessKey);
-    if (role?.may(action, resource)) return answer();
+    if (role && may(role)) return answer();
     this.denials.push(`${role?.name ?? call.accessKey}: ${action} ${resource}`);
     throw new AwsError("AccessDeniedException", "not allowed");
   }

@@ -83,7 +83,7 @@ export interface Shapes {
   }[];
   readonly schedules: readonly ScheduleShape[];
   readonly bucket: { readonly name: string; readonly policy: string; readonly origins: readonly string[] };
-  readonly key: { readonly id: string; readonly arn: string };
+  readonly key: { readonly id: string; readonly arn: string; readonly policy: string };
 }
 
 export function shapesIn(graph: Deployed): Shapes {
@@ -113,7 +113,10 @@ export function shapesIn(graph: Deployed): Shapes {
       policy,
       origins: cors.flatMap(({ outputs }) => rules.parse(outputs).corsRules.flatMap((rule) => rule.allowedOrigins)),
     },
-    key: only(graph.read("aws:kms/key:Key", z.object({ id: text, arn: text }))),
+    key: {
+      ...only(graph.read("aws:kms/key:Key", z.object({ id: text, arn: text }))),
+      ...only(graph.read("aws:kms/keyPolicy:KeyPolicy", z.object({ policy: text }))),
+    },
   };
 }
 

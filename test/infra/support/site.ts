@@ -1,4 +1,5 @@
 import { type BaseWallet, Contract, JsonRpcProvider, toQuantity, Wallet } from "ethers";
+import { unzipSync } from "fflate";
 import { SharedFileDataChannel, TaskContractor } from "../../../lib/index.ts";
 import { waybillAbi } from "../../../lib/protocol/abi.ts";
 import { type Deployment, deploymentSchema } from "../../../lib/protocol/deployment.ts";
@@ -12,7 +13,7 @@ import { TestAccount } from "./account.ts";
 import { Cloud } from "./cloud.ts";
 import { settings } from "./graph.ts";
 import { node24 } from "./node24.ts";
-import { shapesIn } from "./shapes.ts";
+import { type LambdaShape, shapesIn } from "./shapes.ts";
 
 /** The page that the deployment lets in. */
 export const ORIGIN = "https://console.example.org";
@@ -34,6 +35,7 @@ export class Site {
   readonly rpc: RpcProxy;
   readonly #chain: Chain;
   readonly #owner: Wallet;
+  readonly #lambdas: readonly LambdaShape[];
   readonly #contractors: TaskContractor[] = [];
 
   private constructor(parts: {
@@ -50,6 +52,7 @@ export class Site {
     this.rpc = chain.rpc;
     this.#chain = chain;
     this.#owner = parts.owner;
+    this.#lambdas = shapesIn(account.deployed(STAGE)).lambdas;
     // As the operator hands it out, but for where the bucket is.
     const [stack] = account.deployed(STAGE).of("pulumi:pulumi:Stack");
     const given = deploymentSchema.parse(JSON.parse(String(stack?.outputs.deployment)));
@@ -92,6 +95,14 @@ export class Site {
       contractors,
       channels: contractors.map((contractor) => new SharedFileDataChannel(contractor)),
     };
+  }
+
+  /** The files of a function, as they were uploaded. */
+  zip(name: string): [string, Uint8Array][] {
+    const lambda = this.#lambdas.find(({ resource }) => resource.toLowerCase() === `${name}function`);
+    const zip = lambda && this.account.home.objects.get(`${lambda.s3Bucket}/${lambda.s3Key}`);
+    if (!zip) throw new Error(`no zip was uploaded for ${name}`);
+    return Object.entries(unzipSync(zip));
   }
 
   /** The members of the first page who verified a notice, as the contract has them. */

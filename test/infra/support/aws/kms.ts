@@ -1,18 +1,29 @@
 import { type KmsKey, publicKeyAnswer } from "../../../support/kms.ts";
+import { decide, type Statement, statementsOf } from "../policy.ts";
+import type { Role } from "../roles.ts";
+import type { Shapes } from "../shapes.ts";
 import { type AwsAnswer, type AwsCall, AwsError, inputOf, json } from "./server.ts";
 
-/** KMS with one key, which answers to its id and its ARN. Its signatures have either s, in turn, as a real KMS's do. */
+/** KMS with one key under its own policy, which answers to its id and its ARN. Its signatures have either s, in turn, as a real KMS's do. */
 export class Kms {
   /** What was asked of the key. */
   readonly uses: string[] = [];
   readonly arn: string;
   readonly #id: string;
   readonly #key: KmsKey;
+  readonly #policy: readonly Statement[];
 
-  constructor(key: KmsKey, { id, arn }: { readonly id: string; readonly arn: string }) {
+  constructor(key: KmsKey, { id, arn, policy }: Shapes["key"]) {
     this.#key = key;
     this.#id = id;
     this.arn = arn;
+    this.#policy = statementsOf(policy);
+  }
+
+  /** The key's policy names the account alone, so by KMS's rule a role needs that policy's leave and its own. */
+  lets(role: Role, action: string): boolean {
+    const request = { action, resource: this.arn, context: { "aws:PrincipalArn": role.arn } };
+    return decide(this.#policy, request) === "allowed" && role.may(action, this.arn);
   }
 
   answer(call: AwsCall): AwsAnswer | null {
