@@ -248,6 +248,6 @@ function operationOf(method: string, path: string): string {
 
 function serviceOf(name: string): "uploads" | "downloads" | "tasks" | "polls" {
   if (POLLS.has(name)) return "polls";
-  if (name === "download") return "downloads";
+  if (["download", "reportProgress"].includes(name)) return "downloads";
   return ["begin", "signParts", "listParts", "finish", "abort"].includes(name) ? "uploads" : "tasks";
 }

@@ -3,7 +3,7 @@ import * as z from "zod/mini";
 import { isRefusal, Rpc } from "../../lib/chain/rpc.ts";
 import { outbound } from "../../lib/outbound.ts";
 import { WaybillError } from "../../lib/protocol/errors.ts";
-import { type Address, type Hex, toHex } from "../../lib/protocol/hex.ts";
+import { type Address, type Hex, toHex, wordHex } from "../../lib/protocol/hex.ts";
 import type { Evm } from "../../local/contract.ts";
 
 /**
@@ -11,6 +11,7 @@ import type { Evm } from "../../local/contract.ts";
  * answers CLZ(0) = 256. Older rules stop at one of them.
  */
 const NEWEST_OPCODES = "0x5f5f5f5e5f1e5f5260205ff3";
+const CLZ_OF_ZERO: string = wordHex(256n);
 /** A block time is measured over so many blocks: enough to even out a late one. */
 const MEASURED_BLOCKS = 100;
 
@@ -55,7 +56,7 @@ export class DeployChain {
   async evm(): Promise<Evm> {
     try {
       const answer = await this.#ask("eth_call", [{ data: NEWEST_OPCODES }, "latest"], bytes);
-      return BigInt(answer) === 256n ? "current" : "paris";
+      return answer === CLZ_OF_ZERO ? "current" : "paris"; // "0x" where a node runs nothing without a contract
     } catch (error) {
       if (isRefusal(error)) return "paris";
       throw error;

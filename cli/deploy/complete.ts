@@ -1,5 +1,6 @@
 import { readFile, rename, rm } from "node:fs/promises";
 import * as z from "zod/mini";
+import { outbound } from "../../lib/outbound.ts";
 import { type Deployment, deploymentSchema } from "../../lib/protocol/deployment.ts";
 import { WaybillError } from "../../lib/protocol/errors.ts";
 import type { Context } from "../command.ts";
@@ -75,12 +76,22 @@ function jsonIn(text: string): unknown {
 
 async function checkHealth(api: string, signal: AbortSignal): Promise<void> {
   const limit = AbortSignal.any([signal, AbortSignal.timeout(HEALTH_TIMEOUT_MS)]);
-  const answered = await fetch(`${api}/health`, { redirect: "manual", signal: limit }).catch((cause: unknown) => {
+  const status = await statusOf(`${api}/health`, limit).catch((cause: unknown) => {
     signal.throwIfAborted();
     throw new WaybillError("UNREACHABLE", `Nothing answers at ${api}. Check the origin, then run it again.`, { cause });
   });
-  if (answered.status !== 200)
-    throw new WaybillError("UNREACHABLE", `${api}/health answers ${answered.status}. Look at the functions' logs.`);
+  if (status !== 200)
+    throw new WaybillError("UNREACHABLE", `${api}/health answers ${status}. Look at the functions' logs.`);
+}
+
+/** By way of the proxy that the environment names, as every other request of the command. */
+async function statusOf(url: string, signal: AbortSignal): Promise<number> {
+  const way = await outbound();
+  try {
+    return (await way.fetch(url, { redirect: "manual", signal })).status;
+  } finally {
+    way.close();
+  }
 }
 
 async function readJson(file: string): Promise<Record<string, unknown>> {

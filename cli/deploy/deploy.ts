@@ -66,8 +66,13 @@ export interface Deployed {
 export async function deploy(order: DeployOrder): Promise<Deployed> {
   const pending = (await resume(order)) ?? (await begin(order));
   const { transaction, mined } = await untilMined(order, pending);
-  if (!mined.succeeded)
-    throw new WaybillError("NOT_PUBLISHED", `The deployment failed on the chain (transaction ${transaction}).`);
+  if (!mined.succeeded) {
+    await order.pendingFile.remove(); // at its depth: its nonce is used up, so no further run could go on with it
+    throw new WaybillError(
+      "NOT_PUBLISHED",
+      `The deployment failed on the chain (transaction ${transaction}). Nothing was deployed; run the command again.`,
+    );
+  }
   const { evm, contract } = pending;
   const domain = { chainId: order.chainId, contract };
   checkCode(await order.chain.code(contract), evm, domain);
