@@ -44,7 +44,9 @@ it("the artifact for old rules goes to a node that answers a call of nothing wit
   }
 });
 
-it("a deployment that failed on the chain is over: it leaves no note, and the next run begins anew", async () => {
+it("a deployment that failed on the chain is over: it leaves no note, and the next run begins anew", {
+  timeout: 240_000,
+}, async () => {
   const args = ["contract", "deploy", "--chain", "31337", "--confirmations", "0", "--block-time", "1000"];
   const env = { WAYBILL_RPC: node.url, WAYBILL_DEPLOYER_KEY: anvil.accounts[0]!.privateKey };
   node.answer = ({ method }, result) =>
