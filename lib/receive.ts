@@ -1,67 +1,25 @@
-import type { DownloadAnswer } from "./api.ts";
 import { isOutstanding, type NoticeRecord } from "./chain/ledger.ts";
+import { Fetching, type FetchOrder } from "./fetching.ts";
 import type { Delivery } from "./inbox.ts";
 import { defaultTime } from "./options.ts";
 import { WaybillError } from "./protocol/errors.ts";
-import { type Address, fromBase64, type Hex } from "./protocol/hex.ts";
-import { decodeManifest, type Manifest, manifestDigest, transferId } from "./protocol/manifest.ts";
+import type { Address, Hex } from "./protocol/hex.ts";
 import type { Outcome } from "./protocol/reasons.ts";
-import { noticeId } from "./protocol/statements.ts";
-import { Reporter } from "./reporter.ts";
 import type { Session } from "./session.ts";
-import { download } from "./transfer/download.ts";
-import type { Progress } from "./transfer/parts.ts";
-import type { Received, Target } from "./transfer/target.ts";
-import type { Moved } from "./transfer/ticker.ts";
-import type { Traffic } from "./transfer/traffic.ts";
-import { aborted, type Gate, type Limit, limit, pause } from "./waiting.ts";
+import type { Received } from "./transfer/target.ts";
+import { aborted } from "./waiting.ts";
 
-export interface ReceiveOrder {
+export interface ReceiveOrder extends FetchOrder {
   /** With a notice there may be none, which means its sender. */
   readonly sources: readonly Address[];
-  /** A source's id as the caller wrote it. */
-  readonly idOf: (source: Address) => string;
   /** Null: any transfer. */
   readonly transfer: Hex | null;
   /** Only this notice, even if it was answered already. */
   readonly notice?: Hex | undefined;
   /** Says where the target is: payloads are handed on only to calls with the same. */
   readonly place: string;
-  /** Whether a payload is wanted. */
-  readonly accept?: ((manifest: Manifest, sender: string) => boolean | Promise<boolean>) | undefined;
-  readonly target: Target<Received>;
-  /** Milliseconds; null for the default. */
-  readonly time: number | null;
-  readonly maxBytes: number;
   readonly waitForReceipt: boolean;
-  readonly signal: AbortSignal | undefined;
-  /** Ends the wait for a notice and the download as the time does, but not the wait for a receipt. */
-  readonly enough?: AbortSignal | undefined;
-  /** Lets only so many downloads of one call run at a time. */
-  readonly gate?: Gate | undefined;
-  /** What those share that run. */
-  readonly traffic?: Traffic | undefined;
-  readonly onProgress: ((progress: Progress) => void) | undefined;
-  readonly onBytes?: ((moved: Moved) => void) | undefined;
-  /** When a notice was found, and before its payload is asked for. */
-  readonly onNotice?: ((notice: { readonly sender: Address; readonly notice: Hex }) => void) | undefined;
-  /** Tell the sender how far the download is. */
-  readonly report: boolean;
 }
-
-/** A payload that is about to be downloaded. */
-interface Fetching {
-  readonly record: NoticeRecord;
-  readonly manifest: Manifest;
-  readonly answer: DownloadAnswer;
-  /** When the answer was asked for, by performance.now. */
-  readonly issued: number;
-  readonly reporter: Reporter | null;
-}
-
-/** Times that a node which lags behind the others is asked for a notice that stands on the chain. */
-const NOTICE_TRIES = 6;
-const NOTICE_PAUSE_MS = 500;
 
 /** Waits for one payload, verifies it and says so on the chain. */
 export async function receive(session: Session, order: ReceiveOrder): Promise<Delivery> {
@@ -91,6 +49,7 @@ function checkSources({ ledger, inbox }: Session, sources: readonly Address[]): 
 class Receiving {
   readonly #session: Session;
   readonly #order: ReceiveOrder;
+  readonly #fetching: Fetching;
   /** Notices that this call could not make anything of. */
   readonly #passed = new Set<Hex>();
   /** Whether the chain was read since the call began. */
@@ -99,12 +58,13 @@ class Receiving {
   constructor(session: Session, order: ReceiveOrder) {
     this.#session = session;
     this.#order = order;
+    this.#fetching = new Fetching(session, order);
   }
 
   async run(begin: (signal: AbortSignal) => Promise<void>): Promise<Delivery> {
     const { order, session } = { order: this.#order, session: this.#session };
     await order.target.check();
-    const end = this.#limit(order.time ?? defaultTime(0), () => this.#nothingCame());
+    const end = this.#fetching.limit(order.time ?? defaultTime(0), () => this.#nothingCame());
     try {
       await begin(end.signal);
       this.#inStep = true;
@@ -127,12 +87,6 @@ class Receiving {
       .find(({ recipients }) => recipients.get(account)?.state === "verified");
     if (!had) return "No notice came from a listed source in time. Receive again to wait longer.";
     return `You have verified this tag of ${idOf(had.notice.sender)} before, and it counts once. To read it again while it is kept, receive with notice: "${had.id}".`;
-  }
-
-  #limit(ms: number, what: () => string): Limit {
-    const outer = [this.#order.signal, this.#order.enough].filter((signal) => signal !== undefined);
-    const late = (): WaybillError => timedOut(what(), this.#session.follower.fault);
-    return limit(ms, outer.length > 0 ? AbortSignal.any(outer) : undefined, late);
   }
 
   /** What to do next: a payload that is here already, or else the oldest open notice, which is then ours. */
@@ -176,9 +130,9 @@ class Receiving {
     const { sender, transfer } = record.notice;
     if (!this.#isWanted(sender, transfer, [id])) throw new WaybillError("USAGE", "The notice is not from that source.");
     if (!record.recipients.has(account)) throw new WaybillError("NOT_RECIPIENT", "The notice is not for you.");
-    if (!this.#isVerified(id) && !this.#isOpen(record))
+    if (!this.#session.isVerified(id) && !this.#isOpen(record))
       throw new WaybillError("GONE", "The notice was withdrawn or turned down, or its deadline is over.");
-    if (!this.#isVerified(id) && inbox.isAnswered(id)) return undefined; // its receipt is on its way
+    if (!this.#session.isVerified(id) && inbox.isAnswered(id)) return undefined; // its receipt is on its way
     return inbox.claim(sender, transfer) ? record : undefined;
   }
 
@@ -218,9 +172,9 @@ class Receiving {
   async #deliver(record: NoticeRecord, signal: AbortSignal): Promise<Delivery | null> {
     const { sender, transfer } = record.notice;
     try {
-      const payload = await this.#fetch(record, signal);
+      const payload = await this.#fetching.run(record, signal);
       const notices = this.#openLike(record).map(({ id }) => id);
-      if (this.#isVerified(record.id)) notices.push(record.id);
+      if (this.#session.isVerified(record.id)) notices.push(record.id);
       return { sender, transfer, payload, place: this.#order.place, notices };
     } catch (error) {
       await this.#order.target.discard(error);
@@ -237,7 +191,7 @@ class Receiving {
     const record = delivery.notices.map((id) => this.#session.ledger.notice(id)).find((found) => found !== null);
     if (delivery.place === place || !record) return delivery;
     try {
-      const again = { ...delivery, place, payload: await this.#fetch(record, signal) };
+      const again = { ...delivery, place, payload: await this.#fetching.run(record, signal) };
       if (delivery.payload instanceof ReadableStream) await delivery.payload.cancel();
       return again;
     } catch (error) {
@@ -254,86 +208,6 @@ class Receiving {
     if (this.#isOpen(record)) return false;
     this.#passed.add(record.id);
     return true;
-  }
-
-  async #fetch(record: NoticeRecord, waiting: AbortSignal): Promise<Received> {
-    const order = this.#order;
-    order.onNotice?.({ sender: record.notice.sender, notice: record.id });
-    const issued = performance.now();
-    const answer = await this.#ask(record, waiting);
-    const manifest = checkManifest(record, answer);
-    const unwanted = await this.#unwanted(record, manifest);
-    if (unwanted) {
-      await order.target.forget?.(manifest, record.notice.sender);
-      throw unwanted;
-    }
-    const reporter = this.#reporter(record.id);
-    const work = (): Promise<Received> => this.#download({ record, manifest, answer, issued, reporter }, waiting);
-    try {
-      const payload = await (order.gate ? order.gate.run(work, waiting) : work());
-      reporter?.end("verified");
-      return payload;
-    } catch (error) {
-      reporter?.end("failed");
-      throw error;
-    }
-  }
-
-  #reporter(notice: Hex): Reporter | null {
-    if (!this.#order.report || this.#isVerified(notice)) return null;
-    const { api, task } = this.#session;
-    return new Reporter((report, signal) => api.reportProgress(task, notice, report, signal));
-  }
-
-  async #unwanted({ notice }: NoticeRecord, manifest: Manifest): Promise<WaybillError | null> {
-    const { maxBytes, accept, idOf } = this.#order;
-    if (manifest.size > maxBytes)
-      return new WaybillError("TOO_LARGE", `The payload has ${manifest.size} bytes, and maxBytes is ${maxBytes}.`);
-    if (!accept || (await accept(manifest, idOf(notice.sender)))) return null;
-    return new WaybillError("REFUSED", "The payload was not accepted, and its sender is told so.");
-  }
-
-  async #download({ record, manifest, answer, issued, reporter }: Fetching, waiting: AbortSignal): Promise<Received> {
-    const { order, session } = { order: this.#order, session: this.#session };
-    // Without a time of the caller's own, the download gets what a payload of this size is given.
-    const end = order.time === null ? this.#limit(defaultTime(manifest.size), tooSlow) : null;
-    try {
-      const signal = end?.signal ?? waiting;
-      const sink = await order.target.begin(manifest, record.notice.sender, signal);
-      if (sink)
-        await download({
-          manifest,
-          sink,
-          url: answer,
-          issued,
-          refresh: (aborted) => session.api.download(session.task, record.id, aborted),
-          transport: session.transport,
-          storeOrigin: session.deployment.storeOrigin,
-          traffic: order.traffic,
-          signal,
-          onProgress: order.onProgress,
-          onBytes: (moved) => {
-            reporter?.moved(moved.movedBytes);
-            order.onBytes?.(moved);
-          },
-        });
-      return await order.target.commit();
-    } finally {
-      end?.clear();
-    }
-  }
-
-  async #ask(record: NoticeRecord, signal: AbortSignal): Promise<DownloadAnswer> {
-    const { api, task } = this.#session;
-    for (let tries = 1; ; tries++) {
-      try {
-        return await api.download(task, record.id, signal);
-      } catch (error) {
-        const early = error instanceof WaybillError && error.code === "UNKNOWN_NOTICE";
-        if (!early || tries === NOTICE_TRIES) throw error;
-        await pause(NOTICE_PAUSE_MS, signal);
-      }
-    }
   }
 
   /** The open notices of the same bytes: one delivery, and one answer for each. */
@@ -354,7 +228,7 @@ class Receiving {
   async #settle(delivery: Delivery): Promise<Delivery> {
     try {
       if (delivery.notices.length === 0) throw late(this.#carried(delivery));
-      const open = delivery.notices.filter((id) => !this.#isVerified(id));
+      const open = delivery.notices.filter((id) => !this.#session.isVerified(id));
       await Promise.all(open.map((id) => this.#post(id, "VERIFIED")));
       for (const id of delivery.notices) this.#session.inbox.answered(id);
       if (this.#order.waitForReceipt) await this.#untilStanding(delivery);
@@ -378,7 +252,7 @@ class Receiving {
   /** The chain alone decides: one answer stands, or none can any more. */
   #standing(delivery: Delivery, deadlines: ReadonlyMap<Hex, number>): true | undefined {
     const { ledger, follower, account } = this.#session;
-    if (delivery.notices.some((id) => this.#isVerified(id))) return true;
+    if (delivery.notices.some((id) => this.#session.isVerified(id))) return true;
     const carried = this.#carried(delivery);
     if (!ledger.member(account)?.active) throw expelled(carried);
     const open = delivery.notices.filter((id) => {
@@ -392,11 +266,6 @@ class Receiving {
 
   #carried({ payload, sender }: Delivery): Carried {
     return { payload, sender: this.#order.idOf(sender) };
-  }
-
-  #isVerified(notice: Hex): boolean {
-    const { ledger, account } = this.#session;
-    return ledger.notice(notice)?.recipients.get(account)?.state === "verified";
   }
 
   /**
@@ -413,32 +282,6 @@ class Receiving {
     });
   }
 }
-
-/**
- * The manifest must be the one that the chain commits to. Wrong bytes are the server's doing; bytes that are right and make
- * no manifest, or one of another transfer, are what the sender signed.
- */
-function checkManifest({ id, notice }: NoticeRecord, answer: DownloadAnswer): Manifest {
-  const bytes = fromBase64(answer.manifest);
-  if (noticeId(answer.notice) !== id || bytes === null || manifestDigest(bytes) !== notice.manifest)
-    throw new WaybillError("BAD_SERVER", "The API's manifest is not the one that the notice on the chain commits to.");
-  try {
-    const manifest = decodeManifest(bytes);
-    if (transferId(manifest.tag) === notice.transfer) return manifest;
-  } catch (cause) {
-    throw new WaybillError("CORRUPT", "The sender committed to a manifest that is none.", { cause });
-  }
-  throw new WaybillError("CORRUPT", "The sender committed to the manifest of another transfer.");
-}
-
-/** Who can't read the chain can't know that nothing came. */
-function timedOut(what: string, fault: unknown): WaybillError {
-  if (!(fault instanceof WaybillError)) return new WaybillError("TIMEOUT", what);
-  const message = `${what} And the chain could not be read when the time was over: ${fault.message}`;
-  return new WaybillError("TIMEOUT", message, { cause: fault });
-}
-
-const tooSlow = (): string => "The download took too long. Receive again to wait longer.";
 
 /** What the sender is told of a failure, if it is about the payload and not about us or the way. */
 function outcomeOf(error: unknown): Outcome | null {

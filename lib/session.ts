@@ -180,6 +180,11 @@ export class Session {
     return me;
   }
 
+  /** Whether our VERIFIED stands on the chain. */
+  isVerified(notice: Hex): boolean {
+    return this.ledger.notice(notice)?.recipients.get(this.account)?.state === "verified";
+  }
+
   /** Signs a statement and puts it on its way. */
   async say(statement: Said, order?: PostOrder): Promise<Posted> {
     return this.relay.post(await signStatement(this.signer, this.deployment, statement), order);

@@ -127,11 +127,12 @@ async function taskWith(count: number): Promise<{ task: Task; ids: Hex[] }> {
   return { task, ids };
 }
 
-/** Relays from an account of anvil's, which keeps its nonces right through reorgs. */
+/** Relays from an account of anvil's, which keeps its nonces right through reorgs. Its block may come after the answer. */
 async function relay(...signed: readonly Signed[]): Promise<void> {
   const [from] = ((await send("eth_accounts")) as string[]).slice(-1);
   const data = waybill.encodeFunctionData("relay", [signed.map(item)]);
-  await send("eth_sendTransaction", { from, to: api.world.domain.contract, data, gas: "0x4c4b40" });
+  const sent = await send("eth_sendTransaction", { from, to: api.world.domain.contract, data, gas: "0x4c4b40" });
+  await api.world.mined(sent);
 }
 
 const send = (method: string, ...values: unknown[]): Promise<unknown> => api.world.provider.send(method, values);

@@ -158,7 +158,9 @@ describe("a transaction that isn't mined", () => {
     proxy.cut = (call) => (call.method === "eth_sendRawTransaction" ? "before" : null);
     await expect(desk.publisher({ rpc: proxy.url }).step()).rejects.toMatchObject({ code: "UNAVAILABLE" });
     await world.provider.send("anvil_impersonateAccount", [desk.relayer.address]);
-    await world.provider.send("eth_sendTransaction", [{ from: desk.relayer.address, to: desk.relayer.address }]);
+    const { address } = desk.relayer;
+    const foreign = await world.provider.send("eth_sendTransaction", [{ from: address, to: address }]);
+    await world.mined(foreign);
     await desk.drain();
     await expectAllOnceAndSettled(all, ids);
     expect(await desk.keys("relay/")).toHaveLength(2);
@@ -304,5 +306,6 @@ const opened = (): Promise<Task> => Task.opened(world, 2);
 async function relayByAuthor(signed: Signed): Promise<void> {
   const [, , , , , , , from] = (await world.provider.send("eth_accounts", [])) as string[];
   const data = waybill.encodeFunctionData("relay", [[item(signed)]]);
-  await world.provider.send("eth_sendTransaction", [{ from, to: world.domain.contract, data }]);
+  const sent = await world.provider.send("eth_sendTransaction", [{ from, to: world.domain.contract, data }]);
+  await world.mined(sent);
 }

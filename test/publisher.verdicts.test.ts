@@ -112,7 +112,8 @@ describe("never both refused and on the chain:", () => {
     const before = await rpc("evm_snapshot");
     const from = ((await rpc("eth_accounts")) as string[])[7];
     const data = relayData([item(expel)]);
-    await rpc("eth_sendTransaction", { from, to: world.domain.contract, data, gas: "0xf4240" });
+    const sent = await rpc("eth_sendTransaction", { from, to: world.domain.contract, data, gas: "0xf4240" });
+    await world.mined(sent);
     const [id] = await desk.post(message);
     const publisher = desk.publisher({ confirmations: 2 });
     await publisher.step();

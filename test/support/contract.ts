@@ -80,9 +80,10 @@ export class World {
       pollingInterval: 20,
     });
     const relayer = new NonceManager(new Wallet(anvil.accounts[0]!.privateKey, provider));
-    const factory = new ContractFactory(waybill, artifact.bytecode[target], relayer);
-    const deployed = await (await factory.deploy()).waitForDeployment();
-    return new World(anvil, provider, relayer, toHex((await deployed.getAddress()).toLowerCase()));
+    const deployed = await new ContractFactory(waybill, artifact.bytecode[target], relayer).deploy();
+    const world = new World(anvil, provider, relayer, toHex((await deployed.getAddress()).toLowerCase()));
+    await world.mined(deployed.deploymentTransaction()!.hash);
+    return world;
   }
 
   /** The chain's JSON-RPC URL. */
@@ -129,9 +130,21 @@ export class World {
   /** Relays without looking first; throws when the transaction reverts. */
   async send(items: readonly Item[], gasLimit?: number): Promise<Omit<Relayed, "results">> {
     const request = { to: this.domain.contract, data: relayData(items), gasLimit: gasLimit ?? 16_777_216 };
-    const receipt = (await (await this.#relayer.sendTransaction(request)).wait())!;
+    const { hash } = await this.#relayer.sendTransaction(request);
+    await this.mined(hash);
+    const receipt = (await this.provider.getTransactionReceipt(hash))!;
+    if (receipt.status !== 1) throw new Error("the transaction reverted");
     const events = receipt.logs.map((log) => waybill.parseLog(log)!);
     return { events, block: receipt.blockNumber, gas: Number(receipt.gasUsed) };
+  }
+
+  /**
+   * Resolves when a transaction is in a block: anvil answers before it is. ethers' own wait looks again only when a block
+   * comes, and here none does if it came while the wait began.
+   */
+  async mined(transaction: unknown): Promise<void> {
+    while (!(await this.provider.send("eth_getTransactionReceipt", [transaction])))
+      await new Promise((resolve) => setTimeout(resolve, 10));
   }
 
   /** Reads one of the contract's views. */
@@ -143,7 +156,8 @@ export class World {
 
   async deploy(bytecode: string, constructorAbi: readonly string[] = [], ...values: unknown[]): Promise<Address> {
     const factory = new ContractFactory(constructorAbi, bytecode, this.#relayer);
-    const deployed = await (await factory.deploy(...values)).waitForDeployment();
+    const deployed = await factory.deploy(...values);
+    await this.mined(deployed.deploymentTransaction()!.hash);
     return toHex((await deployed.getAddress()).toLowerCase());
   }
 
