@@ -325,6 +325,14 @@ describe("finish", () => {
     expect(await record()).toMatchObject({ state: "open", digest: null });
   });
 
+  it("hands out nothing that somebody has put in the payload's place", async () => {
+    const { id } = await sender.published(task, tag, randomBytes(40), [1]);
+    const recipient = api.caller(task.members[1]!);
+    expectStatus(await recipient.download(task, id), 200);
+    await api.deps.store.putBytes(payloadKey(refOf()), randomBytes(40), "application/octet-stream");
+    expect(await recipient.download(task, id)).toMatchObject({ status: 409, json: { code: "CONFLICT" } });
+  });
+
   it("of an upload that is gone says: begin again", async () => {
     const payload = await sender.upload(task, tag, randomBytes(40));
     await api.deps.store.abort(payloadKey(refOf()), (await record()).uploadId);

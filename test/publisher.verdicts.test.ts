@@ -126,6 +126,20 @@ describe("never both refused and on the chain:", () => {
     expect(await desk.outbox.state(id!)).toMatchObject({ state: "settled" });
   });
 
+  it("what its author relayed is not refused, however old, because the final block doesn't know its task yet", async () => {
+    const task = Task.draft(world, 2);
+    await desk.mine(3);
+    const [open, message] = [await task.sign(task.owner, task.open), await task.message()];
+    await world.relay([item(open), item(message)]);
+    const ids = await desk.post(open, message);
+    const publisher = desk.publisher({ confirmations: 2, now: () => Date.now() + 60 * MINUTE });
+    await publisher.step();
+    for (const id of ids) expect(await desk.outbox.state(id)).toEqual({ state: "pending" });
+    await desk.mine(2);
+    await desk.drain(publisher);
+    for (const id of ids) expect(await desk.outbox.state(id)).toMatchObject({ state: "settled" });
+  });
+
   it("a refusal that was written down is completed by the next worker, though it could count again", async () => {
     const { message, expel, admit } = await expelledMember();
     const [id] = await desk.post(message);

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { type BaseWallet, ContractFactory, JsonRpcProvider, toQuantity, Wallet } from "ethers";
+import { type BaseWallet, ContractFactory, JsonRpcProvider, type TransactionReceipt, toQuantity, Wallet } from "ethers";
 import { expect } from "vitest";
 import { Api } from "../../lib/api.ts";
 import {
@@ -32,6 +32,7 @@ export class Scene {
   onRequest: (entry: RequestLog) => void = () => {};
   readonly #node: JsonRpcProvider;
   readonly #contractors: TaskContractor[] = [];
+  #sending: Promise<unknown> = Promise.resolve();
 
   private constructor(stack: Stack, requests: readonly RequestLog[]) {
     this.stack = stack;
@@ -89,19 +90,26 @@ export class Scene {
   /** Brings statements onto the chain past the functions, as anybody may. */
   async relay(...signed: readonly Signed[]): Promise<void> {
     const items = signed.map(({ statement, signature }) => encodeItem(statement, [signature]));
-    const [from] = ((await this.rpc("eth_accounts")) as string[]).slice(-1);
     const data = waybill.encodeFunctionData("relay", [items]);
-    const sent = await this.rpc("eth_sendTransaction", { from, to: this.stack.deployment.contract, data });
-    await eventually(() => this.#node.getTransactionReceipt(String(sent)));
+    await this.#transact({ to: this.stack.deployment.contract, data });
   }
 
   /** Another contract, from the chain's last rich account. */
   async deploy(bytecode: string, constructorAbi: readonly string[], ...values: unknown[]): Promise<Address> {
-    const [from] = ((await this.rpc("eth_accounts")) as string[]).slice(-1);
     const { data } = await new ContractFactory(constructorAbi, bytecode).getDeployTransaction(...values);
-    const sent = await this.rpc("eth_sendTransaction", { from, data });
-    const receipt = await eventually(() => this.#node.getTransactionReceipt(String(sent)));
+    const receipt = await this.#transact({ data });
     return receipt.contractAddress!.toLowerCase() as Address;
+  }
+
+  /** From the chain's last rich account, one transaction after the other: two at once may get the same nonce. */
+  #transact(request: { to?: string; data: string }): Promise<TransactionReceipt> {
+    const turn = this.#sending.then(async () => {
+      const [from] = ((await this.rpc("eth_accounts")) as string[]).slice(-1);
+      const sent = await this.rpc("eth_sendTransaction", { from, ...request });
+      return eventually(() => this.#node.getTransactionReceipt(String(sent)));
+    });
+    this.#sending = turn.catch(() => null);
+    return turn;
   }
 
   /** Reads one of the contract's views at the newest block. */
