@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
 import { WaybillError } from "../lib/protocol/errors.ts";
+import { warnOfOthers } from "./files.ts";
 import { printable } from "./words.ts";
 
 /**
@@ -29,7 +30,9 @@ export async function ask(question: string, signal?: AbortSignal): Promise<strin
 /** The first line of a password file. @throws WaybillError USAGE, without its content. */
 export async function passwordIn(file: string): Promise<string> {
   try {
-    return (await readFile(file, "utf8")).split(/\r?\n/, 1)[0] ?? "";
+    const text = await readFile(file, "utf8");
+    await warnOfOthers(file);
+    return text.split(/\r?\n/, 1)[0] ?? "";
   } catch (error) {
     const { code = "no text" } = error as NodeJS.ErrnoException;
     throw new WaybillError(

@@ -1,4 +1,5 @@
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, type Option } from "commander";
+import { WaybillError } from "../lib/protocol/errors.ts";
 
 /** What a command needs of the process that runs it. */
 export interface Context {
@@ -17,6 +18,20 @@ export function newCommand(name: string): Command {
 /** A command that does something: its answer also comes as JSON. */
 export function newAction(name: string): Command {
   return newCommand(name).option("--json", "one JSON object on stdout instead of text");
+}
+
+/**
+ * An option without which there is nothing to do. The parser's own check comes before that of names, so that a misspelt one
+ * would be told as a missing one.
+ */
+export function addNeeded(command: Command, option: Option): Command {
+  command.addOption(option).hook("preAction", () => {
+    const value: unknown = command.getOptionValue(option.attributeName());
+    if (value !== undefined && value !== "" && !(Array.isArray(value) && value.length === 0)) return;
+    const variable = option.envVar === undefined ? "" : `, or in ${option.envVar}`;
+    throw new WaybillError("USAGE", `Say ${option.flags}${variable}: ${option.description}.`);
+  });
+  return command;
 }
 
 // Readers of options' values. What they throw, the parser tells with the option's name, and with the value: so no secret is read by them.

@@ -1,5 +1,5 @@
 import { scrypt as nativeScrypt } from "node:crypto";
-import { readFile, stat } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import {
   AbstractSigner,
   type BaseWallet,
@@ -16,6 +16,7 @@ import {
 } from "ethers";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import { type Address, toHex } from "../lib/protocol/hex.ts";
+import { warnOfOthers } from "./files.ts";
 import { note } from "./output.ts";
 import { unreadable } from "./settings.ts";
 
@@ -142,12 +143,6 @@ export async function openKeystore(file: string, json: string, password: string)
   } catch {
     throw new WaybillError("USAGE", `${file} can't be opened: the password is wrong, or the file is damaged.`);
   }
-}
-
-async function warnOfOthers(file: string): Promise<void> {
-  if (process.platform === "win32") return; // its modes say nothing of others' rights
-  const { mode } = await stat(file);
-  if (mode & 0o077) note(`Warning: others may read ${file}. Run: chmod 600 ${file}`);
 }
 
 export function accountIn(address: string): Address {

@@ -1,4 +1,5 @@
 import { WaybillError } from "../lib/protocol/errors.ts";
+import { inCommandWords } from "./wording.ts";
 import { harmless, jsonLine } from "./words.ts";
 
 /** A line on stderr about what is going on. */
@@ -28,7 +29,7 @@ export function failedWith(error: unknown, command: string): unknown {
 /** The last line of a command that failed. Errors of others may carry anything, so that only their name is told. */
 export function describe(error: unknown, json: boolean): string {
   const code = error instanceof WaybillError ? error.code : "INTERNAL";
-  const message = error instanceof WaybillError ? error.message : `Unexpected: ${nameOf(error)}.`;
+  const message = error instanceof WaybillError ? inCommandWords(error.message) : `Unexpected: ${nameOf(error)}.`;
   const requestId = error instanceof WaybillError ? error.details.requestId : undefined;
   const command = typeof error === "object" && error !== null ? again.get(error) : undefined;
   if (json) return jsonLine({ error: { code, message, requestId, again: command } });

@@ -62,8 +62,9 @@ function inOurWords(error: unknown): unknown {
   if (error.code === "commander.help") return new WaybillError("USAGE", "A command is missing; they are listed above.");
   const words = error.message.replace(/^error: /, "").replace(/\s+/g, " ");
   const advice = error.code === "commander.excessArguments" ? "Members are written with commas: bob,carol. " : "";
+  const sentence = `${words.charAt(0).toUpperCase()}${words.slice(1)}`;
   return new WaybillError(
     "USAGE",
-    `${words.charAt(0).toUpperCase()}${words.slice(1).replace(/\.+$/, "")}. ${advice}--help tells what there is.`,
+    `${/[.?!]$/.test(sentence) ? sentence : `${sentence}.`} ${advice}--help tells what there is.`,
   );
 }

@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 import { WaybillError } from "../lib/protocol/errors.ts";
 import { INTERRUPTED, READER_GONE } from "./exit.ts";
+import { unwritten } from "./files.ts";
+import { describe } from "./output.ts";
 import { main } from "./program.ts";
 
 const interrupt = new AbortController();
@@ -12,8 +14,10 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 }
 
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  const isAlone = process.stdout.listenerCount("error") === 1; // whoever streams a payload there tells its own end
-  if (error.code === "EPIPE" && isAlone) process.exit(READER_GONE);
+  if (process.stdout.listenerCount("error") > 1) return; // whoever streams a payload there tells its own end
+  if (error.code === "EPIPE") process.exit(READER_GONE);
+  process.stderr.write(`${describe(unwritten(error), process.argv.includes("--json"))}\n`);
+  process.exit(1);
 });
 
 process.exitCode = await main(process.argv.slice(2), interrupt.signal);

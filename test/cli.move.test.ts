@@ -1,126 +1,43 @@
 import { execFile } from "node:child_process";
-import { createHash, randomBytes } from "node:crypto";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { randomBytes } from "node:crypto";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Wallet } from "ethers";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { startStore } from "../local/store/store.ts";
-import { Link } from "./support/link.ts";
-import { type Cast, eventually, Scene } from "./support/members.ts";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { Commands, held, movedBytes, noticed, type Said, sum } from "./support/commands.ts";
+import { type Cast, eventually } from "./support/members.ts";
 import { ROOT } from "./support/packed.ts";
-import { type Running, start } from "./support/process.ts";
+import { powerless } from "./support/powerless.ts";
 
 // `waybill send` and `waybill receive`, each in a process of its own, over a line whose speed the test owns.
 
 const PART = 8 * 2 ** 20;
-const NAMES = ["alice", "bob", "carol", "dave"];
 
-let scene: Scene;
-let store: Awaited<ReturnType<typeof startStore>>;
-let link: Link;
-let cast: Cast;
+// Processes start one after the other, on machines that have other work.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
+let commands: Commands;
 let home: string;
-/** Parts that came to the store, and ranges that left it. */
-let moved: { UploadPart: number; GetObject: number };
-const running = new Set<Said>();
+let cast: Cast;
 
 beforeAll(async () => {
-  moved = { UploadPart: 0, GetObject: 0 };
-  store = await startStore({
-    onRequest: ({ operation, key }) => {
-      if (key?.startsWith("payload/") && (operation === "UploadPart" || operation === "GetObject"))
-        moved[operation] += 1;
-    },
-  });
-  link = await Link.to(store.endpoint);
-  const { bucket, region, credentials: s3Credentials } = store;
-  scene = await Scene.start({ config: { s3Endpoint: link.origin, bucket, region, s3Credentials } });
-  home = await mkdtemp(join(tmpdir(), "waybill-test-move-"));
-  cast = await scene.cast(NAMES.length);
-  const names = Object.fromEntries(NAMES.map((name, i) => [name, cast.accounts[i]]));
-  await writeFile(join(home, "config.json"), JSON.stringify({ names }));
-  const deployment = { ...scene.stack.deployment, storeOrigin: link.origin };
-  await writeFile(join(home, "deployment.json"), JSON.stringify(deployment));
-}, 60_000);
-afterAll(async () => {
-  await link?.stop();
-  await scene?.stop();
-  await store?.stop();
-  if (home) await rm(home, { recursive: true, force: true });
+  commands = await Commands.start(["alice", "bob", "carol", "dave"]);
+  ({ home, cast } = commands);
 });
-beforeEach(() => {
-  moved = { UploadPart: 0, GetObject: 0 };
-});
-afterEach(async () => {
-  link.rate = null;
-  for (const one of running) await one.process.end("SIGKILL");
-  running.clear();
-});
+afterAll(() => commands?.stop());
+afterEach(() => commands.forget());
 
-/** One process with all that it says. */
-interface Said {
-  readonly process: Running;
-  readonly stdout: () => string;
-  readonly events: () => Record<string, unknown>[];
-  readonly stderr: () => string;
-}
-
-/** Says who a member is. */
-function envOf(name: string): Record<string, string> {
-  return {
-    WAYBILL_CONFIG: join(home, "config.json"),
-    WAYBILL_DEPLOYMENT: join(home, "deployment.json"),
-    WAYBILL_KEY: cast.wallets[NAMES.indexOf(name)]!.privateKey,
-    WAYBILL_TASK: cast.task,
-  };
-}
+const as = (name: string, args: readonly string[], env?: NodeJS.ProcessEnv): Said => commands.as(name, args, env);
+const file = (bytes: number): ReturnType<Commands["file"]> => commands.file(bytes);
+const folder = (): Promise<string> => commands.folder();
 
 /** Runs bash as a member, to whom the command is `waybill`. */
 function shell(name: string, script: string): Promise<{ code: number; stdout: string; stderr: string }> {
-  const env = { ...process.env, ...envOf(name) };
+  const env = { ...process.env, ...commands.envOf(name) };
   const whole = `waybill() { ${process.execPath} ${join(ROOT, "dist/cli/waybill.js")} "$@"; }\n${script}`;
   return new Promise((resolve) => {
     execFile("bash", ["-c", whole], { env, cwd: home }, (error, stdout, stderr) =>
       resolve({ code: Number(error?.code ?? 0), stdout, stderr }),
     );
-  });
-}
-
-/** Starts the command as a member. */
-function as(name: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Said {
-  const process = start(args, home, { ...envOf(name), ...env });
-  let text = "";
-  process.child.stdout!.setEncoding("utf8").on("data", (more: string) => {
-    text += more;
-  });
-  const events = (): Record<string, unknown>[] =>
-    text
-      .split("\n")
-      .slice(0, -1)
-      .map((line) => JSON.parse(line) as Record<string, unknown>);
-  const said = { process, stdout: () => text, events, stderr: process.stderr };
-  running.add(said);
-  return said;
-}
-
-/** A file of its own with so many bytes. */
-async function file(bytes: number): Promise<{ path: string; name: string; sum: string }> {
-  const name = `${randomBytes(4).toString("hex")}.bin`;
-  const content = randomBytes(bytes);
-  await writeFile(join(home, name), content);
-  return { path: join(home, name), name, sum: sumOf(content) };
-}
-
-const sumOf = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
-const sum = async (path: string): Promise<string> => sumOf(await readFile(path));
-const folder = async (): Promise<string> => mkdtemp(join(home, "in-"));
-
-/** Until a process has told of so many bytes. */
-async function movedBytes(said: Said, least: number): Promise<void> {
-  await eventually(() => {
-    const bytes = said.events().filter(({ event }) => event === "progress");
-    return Number(bytes.at(-1)?.movedBytes ?? -1) >= least || null;
   });
 }
 
@@ -148,11 +65,11 @@ describe("a file", () => {
     const receive = ["receive", "--from", "alice", "--tag", name, "--out", dir];
     const first = [as("bob", receive), as("alice", ["send", path, "--to", "bob"])];
     expect(await Promise.all(first.map((one) => one.process.ended))).toEqual([0, 0]);
-    moved = { UploadPart: 0, GetObject: 0 };
+    commands.moved = { UploadPart: 0, GetObject: 0 };
     const again = [as("bob", receive), as("alice", ["send", path, "--to", "bob"])];
     expect(await Promise.all(again.map((one) => one.process.ended))).toEqual([0, 0]);
     expect(again[0]!.stdout()).toBe(`${join(dir, name)}\n`);
-    expect(moved).toEqual({ UploadPart: 0, GetObject: 0 });
+    expect(commands.moved).toEqual({ UploadPart: 0, GetObject: 0 });
     await rm(join(dir, name));
     expect(await as("bob", receive).process.ended).toBe(0);
     expect(await sum(join(dir, name))).toBe(sent);
@@ -206,36 +123,39 @@ describe("a process that ends in the middle", () => {
   it("is started again, on both sides, and what was done is not done again", async () => {
     const { path, name, sum: sent } = await file(6 * PART);
     const dir = await folder();
-    link.rate = PART; // the whole takes six seconds
+    commands.link.rate = PART; // the whole takes six seconds
     const first = as("alice", ["send", path, "--to", "bob", "--json"]);
     await movedBytes(first, 3 * PART);
     await first.process.end("SIGKILL");
-    const before = moved.UploadPart;
+    const before = commands.moved.UploadPart;
     expect(before).toBeLessThan(6 + 4);
     const sending = as("alice", ["send", path, "--to", "bob", "--json"]);
-    await eventually(() => sending.events().find(({ event }) => event === "notice") ?? null);
+    await noticed(sending);
     const receive = ["receive", "--from", "alice", "--tag", name, "--out", dir, "--json"];
     const receiving = as("bob", receive);
     await eventually(async () => ((await held(dir)) >= 2 ? true : null));
     await receiving.process.end("SIGKILL");
     const had = await held(dir);
-    moved = { UploadPart: 0, GetObject: 0 };
+    commands.moved = { UploadPart: 0, GetObject: 0 };
     const last = as("bob", receive);
     expect(await last.process.ended).toBe(0);
     expect(await sending.process.ended).toBe(0);
-    expect(moved.GetObject).toBeLessThanOrEqual(6 - had + 1);
+    expect(commands.moved.GetObject).toBeLessThanOrEqual(6 - had + 1);
     expect(await sum(join(dir, name))).toBe(sent);
     expect(await readdir(dir)).toEqual([name]);
   });
 
   it("by Ctrl-C leaves the notice standing, says by which command to go on, and that joins it", async () => {
     const { path } = await file(100);
-    const first = as("alice", ["send", path, "--to", "bob", "--rpc", scene.stack.rpc, "--json"]);
-    const notice = await eventually(() => first.events().find(({ event }) => event === "notice") ?? null);
+    const first = as("alice", ["send", path, "--to", "bob", "--rpc", commands.scene.stack.rpc, "--json"]);
+    const notice = await noticed(first);
     first.process.child.kill("SIGINT");
     expect(await first.process.ended).toBe(130);
     const { error } = JSON.parse(first.stderr().trim().split("\n").at(-1)!) as { error: Record<string, string> };
-    expect(error).toMatchObject({ code: "ABORTED", again: `waybill send ${path} --to bob --rpc … --json` });
+    expect(error).toMatchObject({
+      code: "ABORTED",
+      again: `WAYBILL_CONFIG=${join(home, "config.json")} waybill send ${path} --to bob --rpc … --json`,
+    });
     const dir = await folder();
     const receiving = as("bob", ["receive", "--from", "alice", "--tag", path.split("/").at(-1)!, "--out", dir]);
     const second = as("alice", ["send", path, "--to", "bob", "--json"]);
@@ -247,7 +167,7 @@ describe("a process that ends in the middle", () => {
   it("by Ctrl-C takes the notice back when it was told to", async () => {
     const { path } = await file(100);
     const sending = as("alice", ["send", path, "--to", "bob", "--withdraw-on-interrupt", "--json"]);
-    const { notice } = await eventually(() => sending.events().find(({ event }) => event === "notice") ?? null);
+    const { notice } = await noticed(sending);
     sending.process.child.kill("SIGINT");
     expect(await sending.process.ended).toBe(130);
     expect((await cast.process(0).contractor.status(String(notice))).withdrawn).toBe(true);
@@ -256,37 +176,30 @@ describe("a process that ends in the middle", () => {
   it.each(["send", "receive"])("by a stop, such as Ctrl-Z or a lid, goes on when it is woken: %s", async (which) => {
     const { path, name, sum: sent } = await file(4 * PART);
     const dir = await folder();
-    link.rate = PART / 2; // the whole takes eight seconds
+    commands.link.rate = PART / 2; // the whole takes eight seconds
     const sending = as("alice", ["send", path, "--to", "bob", "--json"]);
-    if (which === "receive") await eventually(() => sending.events().find(({ event }) => event === "notice") ?? null);
+    if (which === "receive") await noticed(sending);
     const receiving = as("bob", ["receive", "--from", "alice", "--tag", name, "--out", dir, "--json"]);
     const stopped = which === "send" ? sending : receiving;
     await movedBytes(stopped, PART);
     stopped.process.child.kill("SIGSTOP");
     await new Promise((resolve) => setTimeout(resolve, 12_000)); // longer than a connection without a byte is kept
-    link.rate = null;
+    commands.link.rate = null;
     stopped.process.child.kill("SIGCONT");
     expect(await Promise.all([sending.process.ended, receiving.process.ended])).toEqual([0, 0]);
     expect(await sum(join(dir, name))).toBe(sent);
   });
 });
 
-/** Parts that lie verified beside a file that is being received. */
-async function held(dir: string): Promise<number> {
-  const journal = (await readdir(dir)).find((name) => name.endsWith(".journal"));
-  const text = journal ? await readFile(join(dir, journal), "utf8").catch(() => "") : "";
-  return text.split("\n").length - 2;
-}
-
 describe("recipients of whom one is slow, one is quick and one is dead", () => {
   it("are told apart, and --idle-timeout gives up the dead one alone", async () => {
     const { path, name } = await file(5 * PART);
     const [b, c, d] = [await folder(), await folder(), await folder()];
     const sending = as("alice", ["send", path, "--to", "bob,carol,dave", "--idle-timeout", "15s", "--json"]);
-    const { notice } = await eventually(() => sending.events().find(({ event }) => event === "notice") ?? null);
+    const { notice } = await noticed(sending);
     const quick = as("bob", ["receive", "--from", "alice", "--tag", name, "--out", b]);
     expect(await quick.process.ended).toBe(0);
-    link.rate = PART / 5; // the whole takes 25 seconds
+    commands.link.rate = PART / 5; // the whole takes 25 seconds
     const slow = as("carol", ["receive", "--from", "alice", "--tag", name, "--out", c]);
     const dead = as("dave", ["receive", "--from", "alice", "--tag", name, "--out", d, "--json"]);
     await movedBytes(dead, 1);
@@ -307,13 +220,19 @@ describe("recipients of whom one is slow, one is quick and one is dead", () => {
     ).toBeGreaterThan(2);
     expect(events.at(-1)).toEqual({ event: "result", tag: name, received: ["bob", "carol"], failed: { dave: "IDLE" } });
     expect((await channel.status(String(notice))).withdrawn).toBe(true);
-  }, 120_000);
+  });
 });
 
 describe("a wrong invocation", () => {
   const cases: [string, string[], number, RegExp, NodeJS.ProcessEnv?][] = [
-    ["without recipients", ["send", "x"], 2, /--to <members>.* not specified/],
-    ["without a sender", ["receive"], 2, /--from <members>.* not specified/],
+    ["without recipients", ["send", "x"], 2, /^Say --to <members>: accounts or names, with commas/],
+    [
+      "with a misspelt option",
+      ["send", "x", "--too", "bob"],
+      2,
+      /Unknown option '--too' \(Did you mean --to\?\)\. --help/,
+    ],
+    ["without a sender", ["receive"], 2, /^Say --from <members>: accounts or names/],
     ["with somebody unknown", ["send", "x", "--to", "zoe"], 2, /"zoe" is no account/],
     ["without such a file", ["send", "nowhere.bin", "--to", "bob"], 2, /nowhere\.bin/],
     ["with a folder for a file", ["send", ".", "--to", "bob"], 2, /not a regular file/],
@@ -321,18 +240,35 @@ describe("a wrong invocation", () => {
     ["to oneself", ["send", "config.json", "--to", "alice"], 2, /can't send to yourself/],
     ["with somebody twice", ["send", "config.json", "--to", "bob,bob"], 2, /names somebody twice/],
     ["with members in a row", ["send", "config.json", "--to", "bob", "carol"], 2, /with commas: bob,carol/],
-    ["with seconds for milliseconds", ["receive", "--from", "bob", "--timeout", "30"], 2, /Did you mean "30s"\?/],
+    [
+      "with seconds for milliseconds",
+      ["receive", "--from", "bob", "--timeout", "30"],
+      2,
+      /Did you mean "30s"\? --help/,
+    ],
     ["with a time that is none", ["receive", "--from", "bob", "--timeout", "soon"], 2, /"90s", "10m"/],
     ["with a size that is none", ["receive", "--from", "bob", "--max-bytes", "big"], 2, /"500MiB"/],
     [
       "with little patience for idleness",
       ["send", "config.json", "--to", "bob", "--idle-timeout", "2s"],
       2,
-      /at least 15/,
+      /^--idle-timeout is at least 15000 ms/,
     ],
     ["of stdout for two things", ["receive", "--from", "bob", "--out", "-", "--json"], 2, /both want stdout/],
     ["of stdout for two payloads", ["receive", "--from", "bob,carol", "--out", "-"], 2, /Name a folder/],
     ["of one file for two payloads", ["receive", "--from", "bob,carol", "--out", "one.bin"], 2, /need a folder/],
+    [
+      "at one's own cost without a node",
+      ["send", "config.json", "--to", "bob", "--relay", "self"],
+      2,
+      /one with --rpc, in WAYBILL_RPC, or .*\(NEEDS_RPC\)/,
+    ],
+    [
+      "with a price that nobody pays",
+      ["send", "config.json", "--to", "bob", "--max-fee-per-gas", "20gwei"],
+      2,
+      /^--max-fee-per-gas goes with --relay self\./,
+    ],
     ["with a grace and no count", ["receive", "--from", "bob", "--grace", "5s"], 2, /goes with --at-least/],
     ["with a count beyond all", ["receive", "--from", "bob", "--at-least", "2"], 2, /--from names 1/],
     ["into a folder that isn't there", ["receive", "--from", "bob", "--out", "no/where/x"], 1, /Its folder must exist/],
@@ -357,22 +293,141 @@ describe("a wrong invocation", () => {
     expect([await said.process.ended, said.stderr()]).toEqual([code, expect.stringMatching(words)]);
     expect(said.stdout()).toBe("");
     const lines = said.stderr().trim().split("\n");
-    const last = lines.findLast((line) => !line.startsWith("To go on: "))!;
-    expect(last).toMatch(/\([A-Z_]+\)$|^\{"error":/);
+    expect(lines).toHaveLength(1); // and no advice to make the same mistake again
+    expect(lines[0]).toMatch(/\([A-Z_]+\)$|^\{"error":/);
     expect(said.stderr()).not.toMatch(/at .*\.js:|node:internal/);
   });
+});
 
-  it("of an API that doesn't answer ends with 5, and with the command to try again", async () => {
+describe("what a newcomer runs into is told in one sentence that says what to do, with its exit code", () => {
+  const FULL_STDOUT = ["bash", "-c", 'exec "$@" > /dev/full', "-"];
+  const SMALL_DISK = ["bash", "-c", 'ulimit -f 4096; exec "$@"', "-"];
+  const POWERLESS = powerless();
+  const fetching = ["receive", "--from", "alice", "--tag", "newcomer.bin"];
+  const sending = ["send", "newcomer.bin", "--to", "bob"];
+
+  beforeAll(async () => {
+    await writeFile(join(home, "newcomer.bin"), randomBytes(2 * PART));
     const deployment = JSON.parse(await readFile(join(home, "deployment.json"), "utf8")) as object;
-    const dead = join(home, "dead.json");
-    await writeFile(dead, JSON.stringify({ ...deployment, api: "http://127.0.0.1:9" }));
-    const said = as("alice", ["send", "config.json", "--to", "bob", "--deployment", dead]);
-    expect(await said.process.ended).toBe(5);
-    expect(said.stderr().trim().split("\n").slice(-2)).toEqual([
-      expect.stringMatching(/did not answer.*\(UNREACHABLE\)$/),
-      `To go on: waybill send config.json --to bob --deployment ${dead}`,
-    ]);
+    await writeFile(join(home, "nobody.json"), JSON.stringify({ ...deployment, api: "http://127.0.0.1:9" }));
+    await writeFile(join(home, "other.json"), JSON.stringify({ ...deployment, chainId: 5 }));
+    await writeFile(join(home, "closed"), "x", { mode: 0 });
+    await mkdir(join(home, "sealed"), { mode: 0o555 });
+    const first = as("alice", [...sending, "--timeout", "2h", "--json"]);
+    await noticed(first);
   });
+
+  interface Mistake {
+    readonly args: readonly string[];
+    readonly code: number;
+    readonly says: RegExp;
+    readonly env?: NodeJS.ProcessEnv;
+    readonly before?: readonly string[] | null;
+    /** Does the same command go on, when what is wrong has been mended? */
+    readonly again?: true;
+  }
+  const stranger = Wallet.createRandom().privateKey;
+  const mistakes: Record<string, Mistake> = {
+    "a missing flag": { args: ["send", "x"], code: 2, says: /^Say --to <members>: accounts or names, .*\(USAGE\)$/ },
+    "a misspelt flag": { args: ["send", "x", "--too", "bob"], code: 2, says: /Did you mean --to\?/ },
+    "a key that is none": {
+      args: sending,
+      code: 2,
+      says: /^WAYBILL_KEY holds no private key: 64 hex digits\. /,
+      env: { WAYBILL_KEY: "0x12" },
+    },
+    "somebody else's key": {
+      args: sending,
+      code: 3,
+      says: /no member of this task\. Ask its owner.*\(NOT_MEMBER\)$/,
+      env: { WAYBILL_KEY: stranger },
+    },
+    "a task that is none": { args: [...sending, "--task", "7"], code: 2, says: /A task is 0x and 64 hex digits\./ },
+    "another task": {
+      args: sending,
+      code: 1,
+      says: /\(UNKNOWN_TASK\)$/,
+      env: { WAYBILL_TASK: `0x${"12".repeat(32)}` },
+    },
+    "another chain": {
+      args: [...sending, "--deployment", "other.json"],
+      code: 2,
+      says: /serves chain 31337, and the request is signed for 5\. \(WRONG_CHAIN\)$/,
+    },
+    "an API that doesn't answer": {
+      args: [...sending, "--deployment", "nobody.json"],
+      code: 5,
+      says: /did not answer\. Check the address.*\(UNREACHABLE\)$/,
+      again: true,
+    },
+    "a disk that is full": {
+      args: [...fetching, "--out", "got/"],
+      code: 1,
+      says: /^There is no space for .*\. Free some, then receive again\. \(NO_SPACE\)$/,
+      before: SMALL_DISK,
+      again: true,
+    },
+    "a full disk behind stdout": {
+      args: [...fetching, "--out", "-"],
+      code: 1,
+      says: /^There is no room where stdout leads\. Make some, .*\(NO_SPACE\)$/,
+      before: FULL_STDOUT,
+      again: true,
+    },
+    "a full disk behind an answer": {
+      args: ["task", "show"],
+      code: 1,
+      says: /^There is no room where stdout leads\./,
+      before: FULL_STDOUT,
+    },
+    "a file that one may not read": {
+      args: ["send", "closed", "--to", "bob"],
+      code: 2,
+      says: /^There is no readable file closed\. Name a file that exists\. \(SOURCE_MISSING\)$/,
+      before: POWERLESS,
+    },
+    "a folder that one may not write": {
+      args: [...fetching, "--out", "sealed/"],
+      code: 1,
+      says: /sealed.*\(TARGET_UNWRITABLE\)$/,
+      before: POWERLESS,
+    },
+    "a new key in such a folder": {
+      args: ["key", "new", "--out", "sealed/k.json", "--password-file", "newcomer.bin"],
+      code: 1,
+      says: /can't be written \(EACCES\)\. Check its folder\. \(TARGET_UNWRITABLE\)$/,
+      before: POWERLESS,
+    },
+    "a keystore that one may not read": {
+      args: ["key", "show", "--keystore", "closed"],
+      code: 2,
+      says: /^You may not read closed\. Ask its owner, or change its mode\. \(USAGE\)$/,
+      before: POWERLESS,
+    },
+    "a config that one may not read": {
+      args: ["task", "show", "--config", "closed"],
+      code: 2,
+      says: /^You may not read .*closed\. Ask its owner/,
+      before: POWERLESS,
+    },
+    "a password that one may not read": {
+      args: ["key", "new", "--out", "k.json", "--password-file", "closed"],
+      code: 2,
+      says: /^The password file closed can't be read \(EACCES\)\. Check its path and mode\. \(USAGE\)$/,
+      before: POWERLESS,
+    },
+  };
+
+  for (const [what, { args, code, says, env, before = [], again }] of Object.entries(mistakes))
+    it.runIf(before !== null)(what, async () => {
+      const said = commands.as(args[0] === "receive" ? "bob" : "alice", args, env, before ?? []);
+      const ended = await said.process.ended;
+      const lines = said.stderr().trimEnd().split("\n");
+      if (again) expect(lines.pop()).toMatch(/^To go on: .*waybill (send|receive) /);
+      expect(lines.filter((line) => !line.startsWith("Warning: others may read")).at(-1)).toMatch(says);
+      expect([ended, said.stdout()]).toEqual([code, ""]);
+      expect(said.stderr()).not.toMatch(/Unexpected|at .*\.js:|node:internal|To go on: .*\n.+/);
+    });
 });
 
 describe("a place that can't take the file", () => {

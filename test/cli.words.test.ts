@@ -109,7 +109,7 @@ it("what a server says obeys no terminal when it is noted", () => {
 it("a bar fits into its line, at whatever width it is drawn", () => {
   const bar = new Bar("model.bin");
   expect([bar.lines(80), bar.line()]).toEqual([[], null]);
-  bar.update({ movedBytes: 50 * MiB, totalBytes: 200 * MiB });
+  bar.update({ movedBytes: 50 * MiB, totalBytes: 200 * MiB, heldBytes: 0 });
   const widths = Array.from({ length: 120 }, (_, i) => 60 + i);
   for (const width of widths) expect(bar.lines(width)[0]!.length).toBeLessThan(width);
   expect(bar.lines(120)).toEqual([`model.bin  [${"#".repeat(10)}${"-".repeat(30)}]  25 %  50.0 MiB of 200 MiB`]);

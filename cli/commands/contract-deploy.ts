@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { type Context, newAction, origin, positive, price, whole } from "../command.ts";
+import { addNeeded, type Context, newAction, origin, positive, price, whole } from "../command.ts";
 import { addKeyOptions } from "../keys.ts";
 
 /** Twenty times what gas costs on a busy day on most chains, and still not ruinous for one contract. */
@@ -17,27 +17,27 @@ An interrupted run leaves FILE.pending; the same command goes on with that deplo
 
 /** `waybill contract deploy` */
 export function contractDeploy(context: Context): Command {
-  const command = newAction("deploy")
-    .description("puts Waybill's contract on a chain, checks it, and writes what is known of deployment.json")
-    .addOption(
-      new Option("--rpc <urls>", "JSON-RPC of any EVM chain; several with commas")
-        .env("WAYBILL_RPC")
-        .makeOptionMandatory(),
-    )
-    .requiredOption("--chain <id>", "the chain's number; a node of any other chain is refused", positive)
-    .addOption(
-      new Option("--evm <artifact>", "what the chain can run").choices(["auto", "current", "paris"]).default("auto"),
-    )
-    .addOption(
-      new Option("--max-fee-per-gas <price>", "in wei, or as 20gwei")
-        .argParser(price)
-        .default(price(DEFAULT_CAP), DEFAULT_CAP),
-    )
-    .requiredOption(
+  const command = newAction("deploy").description(
+    "puts Waybill's contract on a chain, checks it, and writes what is known of deployment.json",
+  );
+  addNeeded(command, new Option("--rpc <urls>", "JSON-RPC of any EVM chain; several with commas").env("WAYBILL_RPC"));
+  addNeeded(
+    command,
+    new Option("--chain <id>", "the chain's number; a node of any other chain is refused").argParser(positive),
+  );
+  command.addOption(
+    new Option("--evm <artifact>", "what the chain can run").choices(["auto", "current", "paris"]).default("auto"),
+  );
+  const cap = new Option("--max-fee-per-gas <price>", "in wei, or as 20gwei").argParser(price);
+  command.addOption(cap.default(price(DEFAULT_CAP), DEFAULT_CAP));
+  addNeeded(
+    command,
+    new Option(
       "--confirmations <n>",
       "blocks on top before anything counts; 0 where blocks are final at once",
-      whole,
-    )
+    ).argParser(whole),
+  );
+  command
     .option("--block-time <ms>", "between blocks; measured if left out", positive)
     .option("--api <origin>", "where the functions will be, if that is known already", origin)
     .option("--store <origin>", "where presigned URLs will lead, if that is known already", origin)

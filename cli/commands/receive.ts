@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { type Context, newAction, positive } from "../command.ts";
+import { addNeeded, type Context, newAction, positive } from "../command.ts";
 import { addRelayOptions } from "../membership.ts";
 import { bytes, duration, list } from "../move/options.ts";
 import { addParticipantOptions, addTaskOption } from "../participant.ts";
@@ -19,13 +19,10 @@ On stdout is the path of each file. The exit code is 0 when all have come, 6 whe
 
 /** `waybill receive` */
 export function receive(context: Context): Command {
-  const command = newAction("receive")
-    .description("receives a file from members of the task, one from each")
-    .addOption(
-      new Option("--from <members>", "accounts or names, with commas or one --from each")
-        .argParser(list)
-        .makeOptionMandatory(),
-    )
+  const command = addNeeded(
+    newAction("receive").description("receives a file from members of the task, one from each"),
+    new Option("--from <members>", "accounts or names, with commas or one --from each").argParser(list),
+  )
     .option("--out <place>", "a folder, a file, or - for stdout", ".")
     .option("--tag <name>", "only the transfer with this name")
     .option(

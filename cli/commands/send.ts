@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { type Context, newAction } from "../command.ts";
+import { addNeeded, type Context, newAction } from "../command.ts";
 import { addRelayOptions } from "../membership.ts";
 import { duration, list } from "../move/options.ts";
 import { addParticipantOptions, addTaskOption } from "../participant.ts";
@@ -18,14 +18,12 @@ only some have, 5 when nobody has in time. Ctrl-C leaves what was sent, and the 
 
 /** `waybill send` */
 export function send(context: Context): Command {
-  const command = newAction("send")
-    .description("sends a file to members of the task")
-    .argument("<file>", "a file, or - for stdin (which needs --tag)")
-    .addOption(
-      new Option("--to <members>", "accounts or names, with commas or one --to each")
-        .argParser(list)
-        .makeOptionMandatory(),
-    )
+  const command = addNeeded(
+    newAction("send")
+      .description("sends a file to members of the task")
+      .argument("<file>", "a file, or - for stdin (which needs --tag)"),
+    new Option("--to <members>", "accounts or names, with commas or one --to each").argParser(list),
+  )
     .option("--tag <name>", "the transfer's name; by default the file's")
     .option("--timeout <time>", "for the answers: 10m, 2h, or milliseconds; by default 10m and 1s per MiB", duration)
     .option("--idle-timeout <time>", "give up when nobody shows a sign of life for so long, at least 15s", duration)

@@ -16,7 +16,8 @@ Only the owner of the task can do it. Who is a member already is passed over.
   $ waybill task admit --task 0x… carol`;
 
 const EXPEL = `
-Only the owner of the task can do it. Who is expelled can read nothing of the task any more, and its open transfers end.
+Only the owner of the task can do it. Who is expelled can read nothing of the task any more, and its open transfers end. An owner that
+expels itself stays the owner, and can admit itself again.
 
   $ waybill task expel --task 0x… carol`;
 
@@ -27,8 +28,8 @@ For members and the owner. A member that was expelled and admitted again has two
   $ waybill task show --json | jq -r '.members[] | select(.active) | .account'`;
 
 const POST = `
-A message is for everyone in the task, or for whom --to names; all can read it. KIND is a short name, BODY is JSON (at most
-4 KiB), or - for stdin.
+A message is for everyone in the task, or for whom --to names; all can read it. KIND is any name of 1 to 31 bytes,
+BODY is JSON (at most 4 KiB), or - for stdin.
 
   $ waybill post start_round '{"round": 7}'
   $ jq -c .metrics run.json | waybill post evaluated - --to alice`;
@@ -72,7 +73,7 @@ function show(context: Context): Command {
 export function post(context: Context): Command {
   const command = newAction("post")
     .description("posts a signed message to the task")
-    .argument("<kind>", "such as start_round")
+    .argument("<kind>", "a name of 1 to 31 bytes, such as start_round")
     .argument("[body]", "JSON, or - for stdin")
     .option("--to <members>", "accounts or names, with commas; everyone if left out", list)
     .addHelpText("after", POST);

@@ -5,6 +5,7 @@ import { addParticipantOptions, addTaskOption } from "../participant.ts";
 const STATUS = `
 Without NOTICE: those that are open, and that you sent or that name you. Of each recipient: waiting, downloading (how far, and
 when it last said so: one that is slow goes on, one that is dead falls silent), verified, rejected and why, late, withdrawn, expelled.
+How far somebody else is, only the sender and the task's owner are told.
 
 With --watch it goes on. That of one NOTICE ends when nobody is outstanding: with 0 when all have verified, else with 6.
 

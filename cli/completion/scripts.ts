@@ -1,7 +1,8 @@
 import type { OptionWord, Place, Word } from "./places.ts";
 
-// Scripts that know all commands themselves, so that a shell needs no program at each key. Where nothing of ours fits, the
-// shell completes files. Nothing that was typed is ever evaluated.
+// Scripts that know all commands themselves, so that a shell needs no program at each key; only for members is the program
+// asked, which reads its config file and nothing else. Where nothing of ours fits, the shell completes files. Nothing that was
+// typed is ever evaluated, and a name can't be anything but letters, digits, ".", "_" and "-".
 
 /** The script of a shell, for a program with these places. */
 export function scriptOf(shell: "bash" | "zsh" | "fish", program: string, places: readonly Place[]): string {
@@ -10,6 +11,11 @@ export function scriptOf(shell: "bash" | "zsh" | "fish", program: string, places
 
 function bash(program: string, places: readonly Place[]): string {
   return `# ${program}, for bash
+_${program}_members() {
+  local head=
+  [[ $1 == *,* ]] && head=\${1%,*},
+  COMPREPLY=($(compgen -P "$head" -W "$(command ${program} completion names 2>/dev/null)" -- "\${1##*,}"))
+}
 _${program}() {
   local cur=\${COMP_WORDS[COMP_CWORD]} prev=\${COMP_WORDS[COMP_CWORD - 1]} at= commands= options= i
   COMPREPLY=()
@@ -19,13 +25,16 @@ _${program}() {
     esac
   done
   case "$at $prev" in
-${values(places, (choices) => (choices ? compgen(choices) : "return"))}
+${values(places, { any: "return", members: `_${program}_members "$cur"; return`, choice: compgen })}
   esac
   case "$at" in
-${places.map((place) => `    ${quoted(place.at)}) commands=${quoted(list(place))} options=${quoted(texts(place.options))} ;;`).join("\n")}
+${places.map((place) => `    ${quoted(place.at)}) commands=${quoted(texts(wordsAt(place)))} options=${quoted(texts(place.options))} ;;`).join("\n")}
   esac
   case "$cur" in
-    -*) COMPREPLY=($(compgen -W "$options" -- "$cur")) ;;
+    -*) COMPREPLY=($(compgen -W "$options" -- "$cur")); return ;;
+  esac
+  case "$at" in
+    ${membersAt(places)}) _${program}_members "$cur" ;;
     *) COMPREPLY=($(compgen -W "$commands" -- "$cur")) ;;
   esac
 }
@@ -39,6 +48,10 @@ function compgen(words: readonly string[]): string {
 
 function zsh(program: string, places: readonly Place[]): string {
   return `#compdef ${program}
+_${program}_members() {
+  compset -P '*,'
+  compadd -- \${(f)"$(command ${program} completion names 2>/dev/null)"}
+}
 _${program}() {
   local at= i
   local -a commands options
@@ -48,13 +61,15 @@ _${program}() {
     esac
   done
   case "$at $words[CURRENT-1]" in
-${values(places, (choices) => (choices ? `compadd ${choices.join(" ")}; return` : "_files; return"))}
+${values(places, { any: "_files; return", members: `_${program}_members; return`, choice: (words) => `compadd ${words.join(" ")}; return` })}
   esac
   case "$at" in
-${places.map((place) => `    (${quoted(place.at)}) commands=(${described([...place.commands, ...plain(place.arguments)])}) options=(${described(place.options)}) ;;`).join("\n")}
+${places.map((place) => `    (${quoted(place.at)}) commands=(${described(wordsAt(place))}) options=(${described(place.options)}) ;;`).join("\n")}
   esac
   if [[ $PREFIX == -* ]]; then
     _describe option options
+  elif [[ $at == (${membersAt(places, "zsh")}) ]]; then
+    _${program}_members
   elif (( $#commands )); then
     _describe command commands
   else
@@ -68,11 +83,12 @@ if [[ $funcstack[1] == _${program} ]]; then _${program}; else compdef _${program
 function fish(program: string, places: readonly Place[]): string {
   const lines = places.flatMap((place) => {
     const here = `complete -c ${program} -n '__${program}_at ${escaped(`"${place.at}"`)}'`;
-    const words = [...place.commands, ...plain(place.arguments)];
     return [
-      ...words.map(({ text, description }) => `${here} -f -a ${quoted(text)} -d ${quoted(description)}`),
+      ...(place.arguments === "members" ? [`${here} -f -a '(__${program}_members)'`] : []),
+      ...wordsAt(place).map(({ text, description }) => `${here} -f -a ${quoted(text)} -d ${quoted(description)}`),
       ...place.options.map(
-        (option) => `${here} -l ${option.text.slice(2)}${valueInFish(option)} -d ${quoted(option.description)}`,
+        (option) =>
+          `${here} -l ${option.text.slice(2)}${valueInFish(option, program)} -d ${quoted(option.description)}`,
       ),
     ];
   });
@@ -87,12 +103,19 @@ function __${program}_at
     end
     test "$at" = "$argv[1]"
 end
+function __${program}_members
+    set -l head (string match -r '.*,' -- (commandline -ct))
+    for name in (command ${program} completion names 2>/dev/null)
+        echo "$head$name"
+    end
+end
 ${lines.join("\n")}
 `;
 }
 
-function valueInFish({ value }: OptionWord): string {
+function valueInFish({ value }: OptionWord, program: string): string {
   if (value === "none") return "";
+  if (value === "members") return ` -x -a '(__${program}_members)'`;
   return value === "any" ? " -r" : ` -x -a ${quoted(value.join(" "))}`;
 }
 
@@ -102,26 +125,38 @@ function ways(places: readonly Place[], shell: "bash" | "zsh" | "fish"): string 
   return all.join(shell === "fish" ? " " : " | ");
 }
 
-/** For all options that a value follows: what their values are, or null where that may be anything. A line of a `case` each. */
-function values(places: readonly Place[], act: (choices: readonly string[] | null) => string): string {
+/** What a shell does where a value is to follow. */
+interface Acts {
+  readonly any: string;
+  readonly members: string;
+  readonly choice: (words: readonly string[]) => string;
+}
+
+/** For all options that a value follows: what completes it. A line of a `case` each. */
+function values(places: readonly Place[], { any, members, choice }: Acts): string {
   const valued = places.flatMap(({ at, options }) =>
     options.map(({ text, value }) => ({ way: quoted(`${at} ${text}`), value })),
   );
-  const free = valued.filter(({ value }) => value === "any").map(({ way }) => way);
-  const chosen = valued.flatMap(({ way, value }) => (typeof value === "string" ? [] : `${way}) ${act(value)} ;;`));
-  return [`${free.join(" | ")}) ${act(null)} ;;`, ...chosen].map((line) => `    ${line}`).join("\n");
+  const waysOf = (wanted: OptionWord["value"]): string =>
+    valued.flatMap(({ way, value }) => (value === wanted ? [way] : [])).join(" | ");
+  const chosen = valued.flatMap(({ way, value }) => (typeof value === "string" ? [] : `${way}) ${choice(value)} ;;`));
+  const lines = [`${waysOf("any")}) ${any} ;;`, `${waysOf("members")}) ${members} ;;`, ...chosen];
+  return lines.map((line) => `    ${line}`).join("\n");
 }
 
-function list(place: Place): string {
-  return [texts(place.commands), ...place.arguments].filter((text) => text !== "").join(" ");
+/** The commands whose arguments are members, as patterns. */
+function membersAt(places: readonly Place[], shell: "bash" | "zsh" = "bash"): string {
+  const all = places.flatMap((place) => (place.arguments === "members" ? [quoted(place.at)] : []));
+  return all.join(shell === "zsh" ? "|" : " | ");
+}
+
+/** Commands, and the words that the first argument may be. */
+function wordsAt({ commands, arguments: words }: Place): Word[] {
+  return [...commands, ...(words === "members" ? [] : words.map((text) => ({ text, description: "" })))];
 }
 
 function texts(words: readonly Word[]): string {
   return words.map(({ text }) => text).join(" ");
-}
-
-function plain(words: readonly string[]): Word[] {
-  return words.map((text) => ({ text, description: "" }));
 }
 
 function described(words: readonly Word[]): string {

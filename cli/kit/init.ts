@@ -46,7 +46,8 @@ const MARKS = { ok: "ok", warning: "warning", failed: "FAILED", skipped: "-" };
 
 function table(checks: readonly Check[], account: string): string {
   const lines = checks.map(({ name, state, said }) => `${name.padEnd(8)} ${MARKS[state].padEnd(8)} ${harmless(said)}`);
-  return [...lines, "", `Tell the task's owner your account: ${account}`].join("\n");
+  const isIn = checks.some(({ name, state }) => name === "task" && state === "ok");
+  return [...lines, "", `${isIn ? "Your account" : "Tell the task's owner your account"}: ${account}`].join("\n");
 }
 
 /** The files of a participant. */

@@ -4,14 +4,15 @@ const SECRET = new Set(["--rpc"]);
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/u;
 const PLAIN = /^[A-Za-z0-9_@%+=:,./-]+$/;
 
-/** The command that was typed, for a shell; without what may be secret in it. */
+/** The command that was typed, for a shell, and with it who typed it; without what may be secret in it. */
 export function typed(args: readonly string[], env: NodeJS.ProcessEnv = process.env): string {
   const words = args.map((word, i) => {
     const [name = "", value] = word.split(/=(.*)/s, 2);
     if (SECRET.has(name) && value !== undefined) return `${name}=…`;
     return SECRET.has(args[i - 1] ?? "") ? "…" : quoted(word);
   });
-  return [...(env.npm_command === "exec" ? ["npx"] : []), "waybill", ...words].join(" ");
+  const config = env.WAYBILL_CONFIG ? [`WAYBILL_CONFIG=${quoted(env.WAYBILL_CONFIG)}`] : [];
+  return [...config, ...(env.npm_command === "exec" ? ["npx"] : []), "waybill", ...words].join(" ");
 }
 
 function quoted(word: string): string {

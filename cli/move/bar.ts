@@ -10,7 +10,7 @@ const MOST_BAR = 40;
 export class Bar implements View {
   readonly #name: string;
   readonly #rate = new Rate();
-  #moved: Moved = { movedBytes: 0, totalBytes: null };
+  #moved: Moved = { movedBytes: 0, totalBytes: null, heldBytes: 0 };
   #begun = false;
 
   /** @param name Safe for a terminal. */

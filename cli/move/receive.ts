@@ -2,14 +2,17 @@ import { mkdir, stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Command } from "commander";
-import { type Address, type NoticeStatus, WaybillError } from "../../lib/index.ts";
+import { type Address, type Moved, type NoticeStatus, WaybillError } from "../../lib/index.ts";
 import type { Context } from "../command.ts";
 import { READER_GONE } from "../exit.ts";
+import { unwritten } from "../files.ts";
 import { answer, emit } from "../output.ts";
 import { accountOf } from "../participant.ts";
+import { inCommandWords } from "../wording.ts";
 import { printable } from "../words.ts";
 import { Bars } from "./bars.ts";
 import { type Common, type Moving, moving } from "./session.ts";
+import { size } from "./words.ts";
 
 export interface ReceiveFlags extends Common {
   readonly from: readonly string[];
@@ -66,6 +69,7 @@ class Receiving {
   readonly #moving: Moving;
   readonly #bars: Bars;
   readonly #eventAt = new Map<string, number>();
+  readonly #heldSaid = new Set<string>();
   readonly #received: { readonly source: string; readonly path: string }[] = [];
 
   constructor(place: Place, names: ReadonlyMap<Address, string>, flags: ReceiveFlags, parts: Moving) {
@@ -130,7 +134,7 @@ class Receiving {
       ...this.#common(),
       source,
       ...(notice !== undefined && { notice }),
-      onBytes: (moved: { movedBytes: number; totalBytes: number | null }) => this.#moved(name, moved),
+      onBytes: (moved: Moved) => this.#moved(name, moved),
     };
     if (this.#place === "stdout") {
       const [, stream] = await channel.receiveStream({ ...order, to: "stream" });
@@ -156,7 +160,7 @@ class Receiving {
         const name = this.#nameOf(source);
         failed[name] = reason;
         if (this.#flags.json) emit({ event: "failed", source: name, reason });
-        screen.note(`Nothing from ${name}: ${error.message} (${reason})`);
+        screen.note(`Nothing from ${name}: ${inCommandWords(error.message)} (${reason})`);
       },
     });
     for (const [source, path] of payloads) this.#arrived(this.#nameOf(source), path);
@@ -176,12 +180,20 @@ class Receiving {
     };
   }
 
-  #moved(source: string, moved: { readonly movedBytes: number; readonly totalBytes: number | null }): void {
+  #moved(source: string, moved: Moved): void {
+    this.#sayHeld(source, moved);
     this.#bars.update(source, moved);
     const now = performance.now();
     if (!this.#flags.json || now - (this.#eventAt.get(source) ?? Number.NEGATIVE_INFINITY) < EVENT_MS) return;
     this.#eventAt.set(source, now);
     emit({ event: "progress", source, ...moved });
+  }
+
+  #sayHeld(source: string, { heldBytes, totalBytes }: Moved): void {
+    if (heldBytes === 0 || this.#heldSaid.has(source)) return;
+    this.#heldSaid.add(source);
+    const held = `of ${size(totalBytes ?? heldBytes)} from ${source}, ${size(heldBytes)}`;
+    this.#moving.screen.note(`Going on: ${held} are here, verified, and are not fetched again.`);
   }
 
   #arrived(source: string, path: string): void {
@@ -207,7 +219,7 @@ async function isFile(path: string): Promise<boolean> {
 /** Whoever reads us has had enough, as `| head` has: that ends us as it ends other programs, without a word. */
 function endIfUnread(error: NodeJS.ErrnoException): void {
   if (error.code === "EPIPE" || error.code === "ERR_STREAM_PREMATURE_CLOSE") process.exit(READER_GONE);
-  throw error;
+  throw error instanceof WaybillError ? error : unwritten(error);
 }
 
 function unmade(dir: string, cause: unknown): WaybillError {

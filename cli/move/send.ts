@@ -1,6 +1,6 @@
 import { basename } from "node:path";
 import type { Command } from "commander";
-import { type BatchSendOptions, type Failure, type Payload, WaybillError } from "../../lib/index.ts";
+import { type BatchSendOptions, type Failure, type Moved, type Payload, WaybillError } from "../../lib/index.ts";
 import type { Context } from "../command.ts";
 import { answer, emit } from "../output.ts";
 import { accountOf } from "../participant.ts";
@@ -8,7 +8,7 @@ import { printable } from "../words.ts";
 import { Bar } from "./bar.ts";
 import { Recipients } from "./recipients.ts";
 import { type Common, type Moving, moving } from "./session.ts";
-import { span } from "./words.ts";
+import { size, span } from "./words.ts";
 
 export interface SendFlags extends Common {
   readonly to: readonly string[];
@@ -56,6 +56,8 @@ class Sending {
   readonly #received: string[] = [];
   #eventAt = 0;
   #noticed = false;
+  #tagSaid = false;
+  #heldSaid = false;
 
   constructor(file: string, tag: string, names: ReadonlyMap<string, string>, flags: SendFlags, parts: Moving) {
     this.#file = file;
@@ -69,7 +71,6 @@ class Sending {
 
   async run(): Promise<void> {
     const { screen } = this.#moving;
-    if (this.#flags.tag === undefined) screen.note(`The tag is "${printable(this.#tag)}", the file's name.`);
     screen.show(this.#bar);
     const failed: Record<string, Failure> = {};
     try {
@@ -97,6 +98,8 @@ class Sending {
       ...(idleTimeout !== undefined && { idleTimeout }),
       ...(contentType !== undefined && { contentType }),
       onBytes: (moved) => {
+        this.#sayTag();
+        this.#sayHeld(moved);
         this.#bar.update(moved);
         if (json && performance.now() - this.#eventAt >= EVENT_MS) {
           this.#eventAt = performance.now();
@@ -104,6 +107,7 @@ class Sending {
         }
       },
       onNotice: (event) => {
+        this.#sayTag();
         if (json) emit({ event: "notice", ...event });
         const left = span(event.deadline * 1000 - Date.now());
         if (!this.#noticed)
@@ -129,6 +133,21 @@ class Sending {
         );
       },
     };
+  }
+
+  /** Once, and not before it is known that there is something to send. */
+  #sayTag(): void {
+    if (this.#flags.tag !== undefined || this.#tagSaid) return;
+    this.#tagSaid = true;
+    this.#moving.screen.note(`The tag is "${printable(this.#tag)}", the file's name.`);
+  }
+
+  #sayHeld({ heldBytes, totalBytes }: Moved): void {
+    if (heldBytes === 0 || this.#heldSaid) return;
+    this.#heldSaid = true;
+    this.#moving.screen.note(
+      `Going on: of ${size(totalBytes ?? heldBytes)} the store has ${size(heldBytes)}, which are compared and not sent again.`,
+    );
   }
 
   #payload(): Payload {

@@ -18,6 +18,10 @@ export async function openTask(list: readonly string[], command: Command, contex
   const participant = await participantOf(command, context);
   const { signer, deployment, account: owner } = participant;
   const members = list.map((text) => accountOf(text, participant));
+  if (!members.includes(owner))
+    note(
+      "Note: you don't name yourself. You own the task, and to send, receive or post in it you must admit yourself.",
+    );
   const salt = options.salt ?? hexlify(randomBytes(32));
   await participant.unlock();
   const opening = TaskContractor.open({ signer, deployment, members, salt, ...relayOf(options) });

@@ -4,7 +4,7 @@ import { WaybillError } from "../../lib/protocol/errors.ts";
 import type { Address } from "../../lib/protocol/hex.ts";
 import type { Context } from "../command.ts";
 import { inTask, type RelayOptions } from "../membership.ts";
-import { answer } from "../output.ts";
+import { answer, note } from "../output.ts";
 import { accountOf, participantOf, taskOf } from "../participant.ts";
 
 interface Options extends RelayOptions {
@@ -13,6 +13,9 @@ interface Options extends RelayOptions {
 
 const DONE = { admit: "admitted", expel: "expelled" };
 type Change = keyof typeof DONE;
+
+const YOURSELF =
+  "Warning: you expel yourself. The task stays yours, and your open transfers end; to send, receive or post again, admit yourself.";
 
 /** What `waybill task admit` and `task expel` do. */
 export async function changeRoster(
@@ -25,6 +28,7 @@ export async function changeRoster(
   const participant = await participantOf(command, context);
   const task = taskOf(command, participant);
   const accounts = [...new Set(list.map((text) => accountOf(text, participant)))];
+  if (change === "expel" && accounts.includes(participant.account)) note(YOURSELF);
   await participant.unlock();
   const changed = await inTask(
     participant,

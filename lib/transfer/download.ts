@@ -94,7 +94,7 @@ export async function download(job: DownloadJob): Promise<void> {
     progress(landing.part.length);
   };
   const held = manifest.size - parts.reduce((sum, { length }) => sum + length, 0);
-  const moved = (): Moved => ({ movedBytes: held + share.moved, totalBytes: manifest.size });
+  const moved = (): Moved => ({ movedBytes: held + share.moved, totalBytes: manifest.size, heldBytes: held });
   const ticker = startTicker(moved, job.onBytes, job.signal);
   try {
     await inParallel(

@@ -7,6 +7,8 @@ export interface Moved {
   readonly movedBytes: number;
   /** Null as long as a stream's length is unknown. */
   readonly totalBytes: number | null;
+  /** What was there before: of a download verified and in `movedBytes`; of an upload in the store, and in `movedBytes` once it is compared. */
+  readonly heldBytes: number;
 }
 
 /** Tells how many bytes have moved while a transfer runs. */

@@ -74,7 +74,8 @@ export async function upload(job: UploadJob): Promise<Digested> {
   const urls = new UploadUrls(job.sign, job.storeOrigin, enough, () => share.idle);
   const begun = new Room(MOST_BEGUN);
   let held = 0;
-  const moved = (): Moved => ({ movedBytes: held + share.moved, totalBytes: plan.size });
+  const heldBytes = storedBytes(job);
+  const moved = (): Moved => ({ movedBytes: held + share.moved, totalBytes: plan.size, heldBytes });
   const ticker = startTicker(moved, job.onBytes, job.signal);
   const feed = (aborted: AbortSignal): AsyncGenerator<ReadPart> =>
     readParts(job, () => begin(share, begun, bufferSize(plan), aborted));
@@ -93,6 +94,13 @@ export async function upload(job: UploadJob): Promise<Digested> {
     share.leave();
   }
   return digested(job.reader, plan.partSize, digests, progress.bytes());
+}
+
+function storedBytes({ plan, stored }: UploadJob): number {
+  const { size, partSize } = plan;
+  if (size === null) return 0; // a stream begins anew
+  const lengths = [...stored.keys()].map((number) => Math.min(partSize, size - (number - 1) * partSize));
+  return lengths.reduce((sum, length) => sum + Math.max(0, length), 0);
 }
 
 /** Waits until there is memory for another part. @returns what gives it back. */

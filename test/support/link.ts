@@ -3,11 +3,15 @@ import { connect, createServer, type Socket } from "node:net";
 
 /** Of what is no payload: it doesn't stand in line, so that a slow download is no slow API. */
 const SMALL = 4096;
+/** How often a line that is held is looked at. */
+const LOOK_MS = 50;
 
 /** A line to a server whose speed the test owns. */
 export class Link {
   /** Bytes a second of all connections together; null: as fast as it goes. */
   rate: number | null = null;
+  /** Nothing at all gets through; what comes meanwhile waits. */
+  held = false;
   readonly #sockets = new Set<Socket>();
   readonly #server = createServer((socket) => this.#open(socket));
   readonly #target: URL;
@@ -52,6 +56,10 @@ export class Link {
   #carry(from: Socket, to: Socket, bytes: Buffer): void {
     from.pause();
     const pass = (): void => {
+      if (this.held && !to.destroyed) {
+        setTimeout(pass, LOOK_MS);
+        return;
+      }
       to.write(bytes);
       from.resume();
     };

@@ -17,11 +17,17 @@ export interface Running {
   end(signal?: NodeJS.Signals): Promise<number | string>;
 }
 
-/** Starts `waybill` with these arguments. */
-export function start(args: readonly string[], cwd: string, env: NodeJS.ProcessEnv = {}): Running {
+/** Starts `waybill` with these arguments. @param before A program that starts it, with its own arguments. */
+export function start(
+  args: readonly string[],
+  cwd: string,
+  env: NodeJS.ProcessEnv = {},
+  before: readonly string[] = [],
+): Running {
   // As under `npm test`, but for what that tells its scripts.
   const kept = Object.entries(process.env).filter(([name]) => !/^npm_/.test(name));
-  const child = spawn(process.execPath, [join(ROOT, "dist/cli/waybill.js"), ...args], {
+  const [program, ...rest] = [...before, process.execPath, join(ROOT, "dist/cli/waybill.js"), ...args];
+  const child = spawn(program!, rest, {
     cwd,
     env: { ...Object.fromEntries(kept), ...env },
     stdio: ["ignore", "pipe", "pipe"],
