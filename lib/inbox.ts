@@ -18,6 +18,7 @@ export class Inbox {
   readonly #kept: Delivery[] = [];
   readonly #answered = new Set<Hex>();
   readonly #delivered = new Set<Hex>();
+  #closed = false;
 
   /** True if nobody else receives this payload now; it is ours until `release`. */
   claim(sender: Address, transfer: Hex): boolean {
@@ -33,7 +34,8 @@ export class Inbox {
 
   /** Keeps a payload whose call ended before its receipt stood; its notices go to no other call. */
   keep(delivery: Delivery): void {
-    this.#kept.push(delivery);
+    if (this.#closed) letGo(delivery);
+    else this.#kept.push(delivery);
     for (const notice of delivery.notices) this.answered(notice);
   }
 
@@ -46,6 +48,12 @@ export class Inbox {
   take(fits: (delivery: Delivery) => boolean): Delivery | undefined {
     const at = this.#kept.findIndex(fits);
     return at === -1 ? undefined : this.#kept.splice(at, 1)[0];
+  }
+
+  /** Nobody takes what is kept any more: streams give back the files that they would have read. */
+  close(): void {
+    this.#closed = true;
+    for (const delivery of this.#kept.splice(0)) letGo(delivery);
   }
 
   /** A receipt for this notice is out, or about to be. */
@@ -70,4 +78,8 @@ export class Inbox {
   isAnswered(notice: Hex): boolean {
     return this.#answered.has(notice);
   }
+}
+
+function letGo({ payload }: Delivery): void {
+  if (payload instanceof ReadableStream) void payload.cancel().catch(() => {});
 }

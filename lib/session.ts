@@ -223,6 +223,7 @@ export class Session {
     this.#node?.rpc.close();
     this.transport.close();
     this.#outbound.close();
+    this.inbox.close();
     await this.#position?.flush();
   }
 }

@@ -222,6 +222,7 @@ export class Member {
       await work(call.signal);
       draft.end = { state: "resolved" };
     } catch (error) {
+      await letGo(error);
       const words = inspect(error, { depth: 6, maxArrayLength: 8, maxStringLength: 4_000 });
       this.world.lines.push(words);
       draft.end = { state: "rejected", code: error instanceof WaybillError ? error.code : null, words };
@@ -231,6 +232,12 @@ export class Member {
       this.#calls.delete(call);
     }
   }
+}
+
+/** An error may carry a payload, and a stream holds a file until somebody reads or ends it. */
+async function letGo(error: unknown): Promise<void> {
+  const { payload } = error instanceof WaybillError ? error.details : {};
+  if (payload instanceof ReadableStream) await payload.cancel();
 }
 
 async function delivered(source: string, data: Uint8Array | string, notice: string | null): Promise<Delivered> {
