@@ -79,7 +79,7 @@ export interface Scale {
 
 /** For `npm test`. */
 export const SHORT: Scale = { steps: 16, senders: 2, recipients: 3, tasks: 1, largest: 300_000, seconds: [3, 8] };
-/** For `npm run soak`. */
+/** For `npm run soak`. A round is a minute of one processor: all members live in one process. */
 export const LONG: Scale = { steps: 60, senders: 8, recipients: 16, tasks: 3, largest: 3_000_000, seconds: [6, 25] };
 
 const PART = 64 * 1024;
