@@ -98,7 +98,8 @@ export class Objects {
     const headers = { "content-type": contentType, ...(condition && headersOf(condition)) };
     for (let attempt = 0; ; attempt++) {
       const answer = await this.ask({ method: "PUT", path: pathOf(key), headers, body: bytes });
-      if (answer.status === 200) return { etag: answer.headers.etag ?? "" };
+      const version = versionIn(answer);
+      if (version !== null) return { etag: version };
       if (condition && (answer.status === 412 || answer.code === "NoSuchKey")) return null; // if-match on a missing object
       if (!condition || answer.status !== 409 || attempt === CONFLICT_RETRIES) throw faultIn(answer);
       await new Promise((resolve) => setTimeout(resolve, 20 * 2 ** attempt * (1 + Math.random())));
@@ -143,7 +144,8 @@ export class Objects {
 
   async #get(key: string): Promise<{ bytes: Uint8Array; etag: string } | null> {
     const answer = await this.ask({ method: "GET", path: pathOf(key) });
-    if (answer.status === 200) return { bytes: answer.bytes, etag: answer.headers.etag ?? "" };
+    const etag = versionIn(answer);
+    if (etag !== null) return { bytes: answer.bytes, etag };
     if (isMissing(answer)) return null;
     throw faultIn(answer);
   }
@@ -211,6 +213,11 @@ export function pathOf(key: string): string {
 /** A missing bucket is an operator's fault, not a missing object. A HEAD can't say which. */
 export function isMissing({ status, code }: Answer): boolean {
   return status === 404 && code !== "NoSuchBucket";
+}
+
+/** Of an object that was read or written. A 200 without one is somebody else's: nothing was stored, and what came is no object. */
+function versionIn({ status, headers }: Answer): string | null {
+  return status === 200 && headers.etag ? headers.etag : null;
 }
 
 /** What callers are told; the log learns which region the bucket is in. */

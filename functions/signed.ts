@@ -180,7 +180,11 @@ function exchange({ body, ...request }: Request, agent: http.Agent, timeout: num
       reject(error);
     };
     sent.on("error", fail);
+    // A 101 is neither an answer nor an error to node:http: only its end is told.
+    const silent = (): void => fail(new Error("it ended without an answer"));
+    sent.once("close", silent);
     sent.once("response", (response) => {
+      sent.off("close", silent);
       const chunks: Uint8Array[] = [];
       let size = 0;
       response.on("data", (chunk: Uint8Array) => {

@@ -103,6 +103,28 @@ describe("a small object's request", () => {
     for (const one of [elsewhere, server]) one.stop();
   });
 
+  it("that is answered without a version was neither read nor written, whatever the status says", async () => {
+    const server = await answering((response) => response.writeHead(200).end("<html>Please log in</html>"));
+    const through = open({ s3Endpoint: server.origin });
+    await expect(through.getJson("k")).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    await expect(through.putJson("k", 1)).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    await expect(through.putJson("k", 1, { ifNoneMatch: true })).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    through.close();
+    server.stop();
+  });
+
+  it("that is answered by another protocol ends, and is made again", async () => {
+    const server = await answering((response, nth) => {
+      if (nth > 1) response.writeHead(200, { etag: '"1"' }).end("{}");
+      else response.socket!.end("HTTP/1.1 101 Switching Protocols\r\nUpgrade: none\r\nConnection: upgrade\r\n\r\n");
+    });
+    const through = open({ s3Endpoint: server.origin });
+    expect((await through.getJson("k"))?.value).toEqual({});
+    expect(server.asked).toHaveLength(2);
+    through.close();
+    server.stop();
+  });
+
   it("whose body is cut off is made again", async () => {
     const server = await answering((response, nth) => {
       response.writeHead(200, { "content-length": 14, etag: '"1"' });
