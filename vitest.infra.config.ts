@@ -7,8 +7,6 @@ const config: ViteUserConfig = defineConfig({
     ...shared,
     include: ["test/infra/**/*.test.ts"],
     globalSetup: [shared.globalSetup ?? [], "test/infra/support/setup.ts"].flat(),
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
     maxConcurrency: 2,
     reporters: process.env.CI ? ["default", "json"] : ["default"],
     outputFile: { json: "node_modules/.infra/results.json" },

@@ -146,7 +146,7 @@ describe("the publisher", () => {
     const { consumer } = site.cloud.queue("publisher");
     consumer.enable(false);
     const said = Promise.all([2, 3, 4].map(say));
-    await expect.poll(waiting, { timeout: 20_000 }).toBeGreaterThanOrEqual(3);
+    await expect.poll(waiting).toBeGreaterThanOrEqual(3);
     await site.cloud.tick("publisher");
     await said;
     const [before, rings] = [consumer.batches.length, waiting()];
@@ -258,7 +258,7 @@ describe("the sweeper", () => {
     expect(receiver).toBe(target);
     const [brief] = await channels[0]!.notices({ tag });
     const over = brief!.deadline + RETENTION / 1000 + 1;
-    await expect.poll(() => site.now(), { timeout: 60_000, interval: 500 }).toBeGreaterThan(over);
+    await expect.poll(() => site.now(), { interval: 500 }).toBeGreaterThan(over);
     const report = await site.cloud.tick("sweeper");
     expect(report).toMatchObject({ swept: { payloads: 1, bytes: 1_000 }, fault: null });
     const again = channels[1]!.receiveStream({ source: accounts[0]!, notice: brief!.notice });

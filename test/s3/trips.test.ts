@@ -51,7 +51,7 @@ beforeAll(async () => {
   ({ task } = opened);
   compiled = compileSources();
   home = await mkdtemp(join(tmpdir(), "waybill-test-s3-"));
-}, 120_000);
+});
 afterEach(async () => {
   for (const child of children.splice(0)) child.kill("SIGKILL");
   for (const contractor of contractors.splice(0)) await contractor.close();
@@ -141,7 +141,7 @@ describe("a payload", () => {
     expect(new Set(received)).toEqual(new Set(targets));
     for (const where of paths) expect(digestOf(await readFile(where))).toBe(digest);
     // The publisher has cleared up behind them.
-    await expect.poll(() => store.list("outbox/"), { timeout: 20_000 }).toEqual([]);
+    await expect.poll(() => store.list("outbox/")).toEqual([]);
     expect((await store.list("settled/")).length).toBeGreaterThan(3);
   });
 
