@@ -91,7 +91,7 @@ describe("batchReceiveStream", () => {
     const failures: unknown[] = [];
     const [present, absent] = all.sourceList;
     const bySender = await all.aggregator.channel.batchReceiveStream({
-      ...{ sourceList: all.sourceList, tag, timeout: 4_000 },
+      ...{ sourceList: all.sourceList, tag, timeout: 10_000 },
       onFailure: ({ source, reason }) => failures.push([source, reason]),
     });
     expect([...bySender]).toEqual([[present, new Uint8Array(dataStream)]]);
@@ -107,7 +107,7 @@ describe("batchReceiveStream", () => {
     const refused = await send(all, all.owners[1]!, tag, randomBytes(1_000));
     const error = await rejection(
       all.aggregator.channel.batchReceiveStream({
-        ...{ sourceList: all.sourceList, tag, maxBytes: 999, timeout: 5_000, ensureAllSucc: true },
+        ...{ sourceList: all.sourceList, tag, maxBytes: 999, timeout: 10_000, ensureAllSucc: true },
       }),
     );
     const received = new Map([[good, new Uint8Array(dataStream)]]);
@@ -176,7 +176,7 @@ describe("batchReceiveStream", () => {
     const { tag, dataStream } = parcel();
     const { sent } = await send(all, all.owners[0]!, tag, dataStream);
     const bySender = await all.aggregator.channel.batchReceiveStream({
-      ...{ sourceList: all.sourceList, tag, timeout: 3_000 },
+      ...{ sourceList: all.sourceList, tag, timeout: 8_000 },
       onFailure: () => release(),
     });
     expect([...bySender.keys()]).toEqual([all.sourceList[0]]);

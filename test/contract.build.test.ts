@@ -28,7 +28,7 @@ function told<Entry>({ methods, events, errors }: Docs<Entry>, type: string, sig
 
 describe("The committed contract", () => {
   // Two whole-program compilations: 15 s here, more on a busy machine; in a process of their own, for they never yield.
-  it("is byte for byte what its sources compile to", { timeout: 300_000 }, async () => {
+  it("is byte for byte what its sources compile to", async () => {
     const folder = mkdtempSync(join(tmpdir(), "waybill-contract-"));
     try {
       const script = fileURLToPath(new URL("../contracts/build.mjs", import.meta.url));

@@ -161,7 +161,7 @@ describe("one counted round", () => {
     const statements = gas.reduce((sum, one) => sum + one.notices + one.messages + one.receipts, 0);
     expect(statements).toBe(statementsOf(2));
     for (const { gas: used } of gas) expect(used).toBeGreaterThan(21_000);
-  }, 120_000);
+  });
 });
 
 describe("what the reckoning is made of", () => {

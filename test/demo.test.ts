@@ -191,7 +191,7 @@ describe("the demo without a file", () => {
     expect(late?.averaged).toHaveLength(2);
     expect(late?.averaged).not.toContain(late?.late);
     expect(await readdir(temp)).toEqual([]);
-  }, 240_000);
+  });
 
   it.each([
     ["SIGINT", "is open for"],
@@ -226,5 +226,5 @@ describe("the demo without a file", () => {
     expect(stdout).toBe("");
     expect(stderr.trimEnd().split("\n").at(-1)).toMatch(/^The process of .* ended before its time\. \(INTERNAL\)$/);
     expect(await readdir(temp)).toEqual([]);
-  }, 240_000);
+  });
 });

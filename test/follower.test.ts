@@ -81,7 +81,7 @@ function watch(task: Task, make: (watched: Watched) => EventSource, trusted: boo
 /** Over a node that the test bends; also over a good one, if wanted. */
 function overNodes(task: Task, options: { confirmations?: number; rpc?: readonly string[] } = {}): Watched {
   const { confirmations = 0, rpc = [node.url] } = options;
-  const reader = new ChainReader({ ...api.world.domain, rpc, confirmations, timeout: 2_000 });
+  const reader = new ChainReader({ ...api.world.domain, rpc, confirmations, timeout: 10_000 });
   return watch(task, () => nodeSource(reader, deployment(), task.id), true);
 }
 
@@ -272,7 +272,7 @@ describe.each(sources)("%s", (_name, over) => {
       return follower.ledger.hasMessage(idOf(coming)) || undefined;
     });
     await send("anvil_reorg", 1, []);
-    await expect.poll(() => seen.at(-1), { timeout: 30_000 }).toBe(1);
+    await expect.poll(() => seen.at(-1)).toBe(1);
     await relay(coming);
     expect(await wait).toBe(true);
     expect(Math.min(...seen)).toBe(1); // never a task that is half read

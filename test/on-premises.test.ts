@@ -101,7 +101,7 @@ describe("docs/on-premises.md", () => {
       node.destroy();
       await Promise.all([anvil.stop(), store.stop()]);
     }
-  }, 120_000);
+  });
 
   it("explains every variable that serve reads, and names none that it doesn't", async () => {
     const read = await Promise.all(

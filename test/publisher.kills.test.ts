@@ -22,7 +22,7 @@ const children: ChildProcess[] = [];
 beforeAll(async () => {
   compiled = compileSources();
   world = await World.start();
-}, 120_000);
+});
 afterAll(async () => {
   await world.stop();
   compiled.remove();
@@ -173,7 +173,7 @@ describe("kill -9 of a publisher loses nothing and does nothing twice:", () => {
     }
     expect(kills).toBeGreaterThan(4);
     await expectAllOnce(all, ids);
-  }, 180_000);
+  });
 
   it("of one of two that work side by side", async () => {
     const all = [...(await statements()), ...(await statements())];

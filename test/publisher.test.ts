@@ -140,7 +140,7 @@ describe("the publisher", () => {
     const [id] = await desk.post(message);
     expect(await publisher.step()).toMatchObject({ pending: 1 });
     now += 16 * 60_000;
-    await desk.mine(1);
+    await desk.pass(16 * 60);
     await publisher.step();
     expect(await desk.outbox.state(id!)).toEqual({ state: "refused", reason: "UNKNOWN_TASK" });
     await desk.post(await task.sign(task.owner, task.open), message);
@@ -166,6 +166,7 @@ describe("the publisher", () => {
     expect(await desk.outbox.state(neverId!)).toEqual({ state: "pending" });
 
     now += 16 * 60_000;
+    await desk.pass(16 * 60);
     await desk.drain(publisher);
     expect(await desk.outbox.state(neverId!)).toEqual({ state: "refused", reason: "FUTURE_ROSTER" });
   });
@@ -265,8 +266,7 @@ describe("the publisher", () => {
       expect(await there.timesOnChain(message)).toBe(1);
       for (const id of ids) expect(await there.outbox.state(id)).toEqual({ state: "pending" });
       expect(await there.keys("relay/")).toHaveLength(1);
-      await small.provider.send("evm_increaseTime", [60]); // the chain has its time too, whatever the two clocks say
-      await there.mine(1);
+      await there.pass(16 * 60);
       await there.drain(there.publisher({ maxWait: -1 }));
       const reasons = await Promise.all(ids.map((id) => there.outbox.state(id)));
       expect(reasons).toMatchObject([{ reason: "TOO_LARGE" }, { reason: "UNKNOWN_TASK" }]);
@@ -314,7 +314,7 @@ describe("the publisher's loop", () => {
     const dead = desk.publisher({ rpc: "http://127.0.0.1:1/v2/sekrit-key-123456" });
     const alive = desk.publisher();
     let steps = 0;
-    const flaky = { step: () => (++steps <= 2 ? dead : alive).step() };
+    const flaky = { step: () => (++steps <= 2 ? dead : alive).step() }; // so there are two faults, however often it steps
     const [id] = await desk.post(await task.message());
     const running = runPublisher(flaky, { signal: stop.signal, bell: new DoorBell(), log: (line) => lines.push(line) });
     while ((await desk.outbox.state(id!)).state === "pending") await new Promise((resolve) => setTimeout(resolve, 20));

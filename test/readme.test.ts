@@ -80,4 +80,4 @@ it("the README's commands make an exchange between processes, and admit another 
     for (const { pid } of terminals) endGroup(pid);
     await rm(dir, { recursive: true, force: true });
   }
-}, 120_000);
+});

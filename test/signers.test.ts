@@ -146,7 +146,7 @@ describe("a relayer whose key is in a KMS", () => {
         await vi.waitFor(async () => {
           const receipt = (await rpc.send("eth_getTransactionReceipt", [sent])) as { from: string; status: string };
           expect(receipt).toMatchObject({ from: key.address, status: "0x1" });
-        }, 10_000);
+        }, 120_000);
       }
     } finally {
       rpc.close();

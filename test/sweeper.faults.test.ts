@@ -392,7 +392,7 @@ describe("kill -9 of a sweeper", () => {
   const children: ChildProcess[] = [];
   beforeAll(() => {
     compiled = compileSources();
-  }, 120_000);
+  });
   afterAll(() => compiled?.remove());
   afterEach(() => {
     for (const child of children.splice(0)) child.kill("SIGKILL");
@@ -482,5 +482,5 @@ describe("kill -9 of a sweeper", () => {
       const { digest } = await sender.stored(task, `${tag}/${name}`, bytes);
       expect(await record(`${tag}/${name}`)).toMatchObject({ state: "finished", digest, generation: 1 });
     }
-  }, 120_000);
+  });
 });

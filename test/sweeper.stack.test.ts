@@ -20,7 +20,7 @@ beforeAll(async () => {
     to.channel.receiveStream({ source: from.account }),
   ]);
   await eventually(() => scene.requests.find(isSweep) ?? null);
-}, 120_000);
+});
 afterAll(() => scene?.stop());
 
 const isSweep = ({ operation, key }: { operation: string; key: string }): boolean =>
@@ -73,5 +73,5 @@ describe("a payload whose time is over is swept under local, too, and then", () 
     ]);
     expect(received).toBe(target);
     expect(Buffer.compare(data, dataStream)).toBe(0);
-  }, 120_000);
+  });
 });

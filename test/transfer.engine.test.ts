@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { compositeChecksum, type Manifest } from "../lib/protocol/manifest.ts";
 import { partsOf } from "../lib/protocol/plan.ts";
 import type { PartRequest } from "../lib/protocol/requests.ts";
@@ -271,14 +271,14 @@ describe.concurrent.each(ways)("%s", (_way, first, run) => {
     const [first, second] = late.both();
     const before = to.asked.slice(0, to.asked.indexOf(second)).map(({ socket }) => socket);
     expect(before).not.toContain(second.socket);
-    await vi.waitFor(() => expect(first.gone()).toBe(true)); // nobody waits for it any more
+    await expect.poll(first.gone).toBe(true); // nobody waits for it any more
   });
 
   it("takes the first request's answer when that comes before the second's", async () => {
     const late = lateOne((first) => first.answer());
     await run(place(small(60), PART, late.rule));
     const [, second] = late.both();
-    await vi.waitFor(() => expect(second.gone()).toBe(true));
+    await expect.poll(second.gone).toBe(true);
   });
 
   it("lets the first request go on when the second fails", async () => {
@@ -309,7 +309,7 @@ describe.concurrent.each(ways)("%s", (_way, first, run) => {
     const end = new AbortController();
     const late = lateOne(() => end.abort(new Error("enough")));
     await expect(run(place(small(60), PART, late.rule), { signal: end.signal })).rejects.toThrow("enough");
-    for (const { gone } of late.both()) await vi.waitFor(() => expect(gone()).toBe(true));
+    for (const { gone } of late.both()) await expect.poll(gone).toBe(true);
   });
 });
 

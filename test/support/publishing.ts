@@ -16,6 +16,12 @@ export const RELAYER: string = HDNodeWallet.fromMnemonic(
   "m/44'/60'/0'/0/5",
 ).privateKey;
 
+/**
+ * The tests' chain mines at once, and a step ends when it has: so only a step that has something mined to wait for takes as
+ * long as the machine needs. Tests in which nothing is mined say a shorter time.
+ */
+const PATIENT_MS = 20_000;
+
 /** A bucket with an outbox of its own, and publishers over it. */
 export class Desk {
   readonly world: World;
@@ -61,7 +67,7 @@ export class Desk {
       store: this.store,
       rpc: this.world.rpc,
       confirmations: 0,
-      blockTime: 100,
+      blockTime: PATIENT_MS,
       relayer: this.relayer,
       fees: { kind: "market", maxFeePerGas: 10n ** 12n },
       log: (line, level) => {
@@ -83,7 +89,7 @@ export class Desk {
 
   /** Steps until nothing is pending; fails when that takes suspiciously long. */
   async drain(publisher: Publisher = this.publisher()): Promise<void> {
-    for (let steps = 0; steps < 10; steps++) if ((await publisher.step()).pending === 0) return;
+    for (let steps = 0; steps < 100; steps++) if ((await publisher.step()).pending === 0) return;
     throw new Error(`still pending: ${(await this.keys("outbox/")).join()}`);
   }
 
@@ -109,6 +115,12 @@ export class Desk {
   async timesOnChain({ signature }: Signed): Promise<number> {
     const inEvents = (await this.events()).map(({ args }) => String(args.signature ?? args.receipts ?? "0x"));
     return inEvents.join().toLowerCase().split(signature.slice(2).toLowerCase()).length - 1;
+  }
+
+  /** So long passes on the chain, which knows nothing of our clock and may be behind it by all that a test took. */
+  async pass(seconds: number): Promise<void> {
+    await this.world.provider.send("evm_increaseTime", [seconds]);
+    await this.mine(1);
   }
 
   /** Blocks on top. */
