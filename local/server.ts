@@ -4,6 +4,7 @@ import https from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import { WaybillError } from "../lib/protocol/errors.ts";
+import { Shedding } from "./shedding.ts";
 
 /** Where a server listens. */
 export interface Place {
@@ -195,7 +196,7 @@ class Desk {
   }
 
   mount(app: Mounted): void {
-    this.#app = app;
+    this.#app = new Shedding(app);
   }
 
   announce(): void {
