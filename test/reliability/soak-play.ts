@@ -205,7 +205,8 @@ class Stage {
 
   #receive(deed: Extract<Deed, { do: "receive" }>): Promise<ReceiveDraft> {
     const { members } = this.#casts[deed.task]!;
-    const place = deed.tag === null ? `any-${this.#world.calls.length}` : `${deed.into}-${short(deed.tag)}`;
+    // Of its own: a file that another call has left there would be taken for its.
+    const place = `${deed.into}-${this.#world.calls.length}`;
     return members[deed.by]!.receive({ ...deed, sources: deed.from.map((one) => members[one]!), place, calm: false });
   }
 
@@ -437,5 +438,3 @@ function contents(seed: number, tag: string, size: number): Buffer {
   const key = createHash("sha256").update(`${seed} ${tag}`).digest();
   return createCipheriv("aes-256-ctr", key, Buffer.alloc(16)).update(Buffer.alloc(size));
 }
-
-const short = (tag: string): string => createHash("sha256").update(tag).digest("hex").slice(0, 12);
