@@ -1,11 +1,12 @@
 import type { Mounted } from "./server.ts";
 
 /**
- * Requests that are served at the same time. One takes some ten milliseconds of a processor, so these are a second's or two's
- * work: who would have to wait longer is better off elsewhere, or later. Long polls are none of them.
+ * Requests that are served at the same time. A client gives up on an answer after 30 s, and one request takes some ten
+ * milliseconds of a processor: who came behind so many would be answered when nobody listens any more. Long polls are none of
+ * them.
  */
-export const MOST_AT_ONCE = 128;
-/** Seconds; by then those before it are done. */
+const MOST_AT_ONCE = 1_000;
+/** Seconds; by then there is room for some. */
 const RETRY_AFTER = 2;
 
 /**
@@ -14,15 +15,17 @@ const RETRY_AFTER = 2;
  */
 export class Shedding implements Mounted {
   readonly #app: Mounted;
+  readonly #most: number;
   #running = 0;
 
-  constructor(app: Mounted) {
+  constructor(app: Mounted, most: number = MOST_AT_ONCE) {
     this.#app = app;
+    this.#most = most;
   }
 
   async fetch(request: Request): Promise<Response> {
     if (isFree(request)) return this.#app.fetch(request);
-    if (this.#running >= MOST_AT_ONCE) return busy();
+    if (this.#running >= this.#most) return busy();
     this.#running += 1;
     try {
       return await this.#app.fetch(request);
