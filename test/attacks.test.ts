@@ -14,7 +14,7 @@ import {
   signStatement,
   taskId,
 } from "../lib/protocol/statements.ts";
-import { type Cast, coded, noticed, parcel, rejection, Scene, standing } from "./support/members.ts";
+import { type Cast, coded, nameOf, newsOf, noticed, parcel, rejection, Scene, standing } from "./support/members.ts";
 
 // The attacks that the first design fell to, each on the whole stack. Three of them stand where their sentence stands:
 // - A receipt accepted before the deadline and mined after it: sentences.deadline.test.ts, "a receipt that was accepted ..."
@@ -187,10 +187,7 @@ it.concurrent("a replayed message; an old Admit after an Expel", async () => {
     .changeRoster(admit)
     .catch(() => {});
   const { contractor } = cast.process(1, { from: 0 });
-  const names: string[] = [];
-  for await (const news of contractor.events({ timeout: 4_000 }))
-    names.push(news.type === "message" ? news.kind : news.change);
-  expect(names).toEqual(["opened", "hello", "admitted", "expelled"]);
+  expect((await newsOf(contractor, 4)).map(nameOf)).toEqual(["opened", "hello", "admitted", "expelled"]);
   expect(await cast.seq()).toBe(seq);
   expect((await contractor.members()).map(({ active }) => active)).toEqual([true, true, false]);
 });
@@ -213,7 +210,7 @@ it('"duplicate" seen between mining and confirmations, taken for refused, then r
     expect(await cast.api(0).statement(cast.task, posted.statement)).toMatchObject({ state: "pending" });
     await scene.rpc("evm_revert", before);
   });
-  const news = reader.contractor.events({ timeout: 30_000 });
+  const news = reader.contractor.events();
   const seen = [(await news.next()).value, (await news.next()).value];
   await news.return();
   expect(seen).toMatchObject([{ change: "opened" }, { kind: "hello" }]);

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { isMessage, type TaskNews } from "../lib/index.ts";
-import { type Cast, coded, noticed, parcel, readings, rejection, Scene, standing } from "./support/members.ts";
+import { type Cast, coded, nameOf, noticed, parcel, readings, rejection, Scene, standing } from "./support/members.ts";
 
 // Messages and roster changes beside transfers, over the real stack.
 
@@ -15,8 +15,6 @@ beforeAll(async () => {
   scene = await Scene.start();
 });
 afterAll(() => scene?.stop());
-
-const nameOf = (news: TaskNews): string => (news.type === "message" ? news.kind : news.change);
 
 /** A promise and what resolves it. */
 function gate(): { open: () => void; opened: Promise<void> } {

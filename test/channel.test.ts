@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Wallet } from "ethers";
+import { JsonRpcProvider, Wallet } from "ethers";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Api } from "../lib/api.ts";
 import {
@@ -16,7 +16,7 @@ import {
 import type { Deployment } from "../lib/protocol/deployment.ts";
 import { type Notice, noticeId, signStatement } from "../lib/protocol/statements.ts";
 import { type Stack, startStack } from "../local/stack.ts";
-import { rejection } from "./support/members.ts";
+import { nameOf, newsOf, noticed, rejection, standing } from "./support/members.ts";
 
 // The client over the real stack; `fetch` is wrapped only to watch, delay or falsify what the functions say.
 
@@ -69,6 +69,14 @@ function member(index: number, more: { fetch?: typeof fetch; task?: string; depl
   return { contractor, channel: new SharedFileDataChannel(contractor) };
 }
 
+/** Chain time jumps ahead, and a block says so. */
+async function passTime(seconds: number): Promise<void> {
+  const node = new JsonRpcProvider(stack.rpc, stack.deployment.chainId, { staticNetwork: true });
+  await node.send("evm_increaseTime", [seconds]);
+  await node.send("evm_mine", []);
+  node.destroy();
+}
+
 /** Lets a test see each request before it goes out, and each answer before it comes in. */
 function watching(
   before: (path: string, method: string) => unknown,
@@ -111,7 +119,11 @@ describe("a transfer", () => {
 
   it("that nobody answers is null after its deadline, and is then delivered to nobody", async () => {
     const tag = tagOf();
-    const sent = member(0).channel.sendStream({ target: bob, dataStream: randomBytes(10), tag, timeout: 8_000 });
+    const [sender, options] = [member(0), { target: bob, dataStream: randomBytes(10), tag, timeout: 300_000 }];
+    const { onNotice, notice } = noticed();
+    const sent = sender.channel.sendStream({ ...options, onNotice });
+    await standing(sender, (await notice).notice);
+    await passTime(301);
     expect(await sent).toBeNull();
     const late = member(1).channel.receiveStream({ source: alice, tag, timeout: 1_000 });
     await expect(late).rejects.toThrow(coded("TIMEOUT"));
@@ -249,11 +261,13 @@ describe("a receiving call", () => {
         return fetch(input, init);
       };
     };
-    const call = { source: alice, tag: tagOf(), timeout: 2_000 };
+    const call = { source: alice, tag: tagOf(), timeout: 4_000 };
+    const [left, well] = [member(1, { fetch: without("/events?after=") }), member(1)];
+    for (const { contractor } of [left, well]) await contractor.members(); // they have read what there is
     const [never, cut, whole] = await Promise.all([
       rejection(member(1, { fetch: without("/events") }).channel.receiveStream(call)),
-      rejection(member(1, { fetch: without("/events?after=") }).channel.receiveStream(call)),
-      rejection(member(1).channel.receiveStream(call)),
+      rejection(left.channel.receiveStream(call)),
+      rejection(well.channel.receiveStream(call)),
     ]);
     // The tries may be used up before the time is.
     expect(never).toMatchObject({ message: expect.stringMatching(/could not be read in time|did not answer/) });
@@ -406,7 +420,7 @@ describe("servers that lie", () => {
     const sent = member(0).channel.sendStream({ target: bob, dataStream: randomBytes(10), tag, signal: end.signal });
     const posted: string[] = [];
     const fetch = watching((path) => posted.push(path), lie);
-    const received = member(1, { fetch }).channel.receiveStream({ source: alice, tag, timeout: 20_000 });
+    const received = member(1, { fetch }).channel.receiveStream({ source: alice, tag });
     await expect(received).rejects.toThrow(coded("BAD_SERVER"));
     expect(posted.filter((path) => path.endsWith("/receipts"))).toEqual([]);
     end.abort();
@@ -416,7 +430,7 @@ describe("servers that lie", () => {
   it("that its caller was expelled, and relay its receipt all the same, don't divide it from the sender", async () => {
     const tag = tagOf();
     const dataStream = randomBytes(10);
-    const sent = member(0).channel.sendStream({ target: bob, dataStream, tag, timeout: 20_000 });
+    const sent = member(0).channel.sendStream({ target: bob, dataStream, tag });
     const lying: typeof fetch = async (input, init) => {
       const response = await fetch(input, init);
       if (!String(input).endsWith("/receipts")) return response;
@@ -438,7 +452,7 @@ describe("servers that lie", () => {
       if (!pathname.endsWith("/download")) return fetch(input, init);
       return Response.json({ code, detail: "so the server says" }, { status: 422 });
     };
-    const received = member(1, { fetch: lying }).channel.receiveStream({ source: alice, tag, timeout: 20_000 });
+    const received = member(1, { fetch: lying }).channel.receiveStream({ source: alice, tag });
     await expect(received).rejects.toThrow(coded("BAD_SERVER"));
     expect(posted.filter((path) => path.endsWith("/receipts"))).toEqual([]);
     end.abort();
@@ -449,7 +463,7 @@ describe("servers that lie", () => {
 describe("messages", () => {
   it("reach those for whom they are, once and in order, with roster changes between them", async () => {
     const [sender, reader, other] = [member(0), member(1), member(2)];
-    const news = reader.contractor.events({ timeout: 20_000 });
+    const news = reader.contractor.events();
     const first = news.next();
     await other.contractor.members(); // its position is known
     await reader.contractor.members();
@@ -463,9 +477,7 @@ describe("messages", () => {
       { type: "roster", change: "admitted", members: [outsider.address.toLowerCase()] },
     ]);
     await news.return();
-    const others: unknown[] = [];
-    for await (const one of other.contractor.events({ timeout: 1_000 }))
-      others.push(one.type === "message" ? one.kind : one.change);
+    const others = (await newsOf(other.contractor, 2)).map(nameOf);
     expect(others).toEqual(["start_round", "admitted"]);
   });
 

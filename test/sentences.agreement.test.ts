@@ -39,7 +39,7 @@ describe.each(readings)("%s", (_name, reading) => {
   it.concurrent("events are delivered only from that depth", async () => {
     const cast = await scene.cast(2, reading);
     const reader = cast.process(1);
-    const news = reader.contractor.events({ timeout: 30_000 });
+    const news = reader.contractor.events();
     const first = news.next();
     await reader.contractor.members();
     const posted = cast.process(0).contractor.post({ kind: "hello", body: 1 });
@@ -70,7 +70,7 @@ it.concurrent("timeout ends only the wait for a notice and the download: who has
   const { onNotice, notice } = noticed();
   const sent = sender.channel.sendStream({ target: bob, dataStream, tag, onNotice });
   await standing(sender, (await notice).notice);
-  const timeout = 6_000;
+  const timeout = 10_000;
   let end = 0;
   const fetch = watching(async (path) => {
     if (path.endsWith("/receipts")) await new Promise((resolve) => setTimeout(resolve, end - performance.now()));

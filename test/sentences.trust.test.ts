@@ -8,6 +8,8 @@ import { random32 } from "./support/contract.ts";
 import {
   type Cast,
   coded,
+  nameOf,
+  newsOf,
   noticed,
   parcel,
   readings,
@@ -45,8 +47,7 @@ it.concurrent("what follows from the events is the same whether they come from a
   expect(await sent).toEqual([bob]);
   const views = readings.map(async ([, reading]) => {
     const { contractor } = cast.process(1, { ...reading, from: 0 });
-    const news: unknown[] = [];
-    for await (const one of contractor.events({ timeout: 1_000 })) news.push(one);
+    const news = await newsOf(contractor, 4);
     return { members: await contractor.members(), status: await contractor.status((await notice).notice), news };
   });
   const [overHttps, fromNode] = await Promise.all(views);
@@ -171,10 +172,8 @@ it.concurrent("over HTTPS alone a contract wallet's statements are not delivered
   await scene.relay({ ...signed, author: wallet });
   await cast.process(0).contractor.post({ kind: "from a key", body: 1 });
   const heard = readings.map(async ([, reading]) => {
-    const kinds: string[] = [];
-    for await (const news of cast.process(1, { ...reading, from: 2 }).contractor.events({ timeout: 1_000 }))
-      if (news.type === "message") kinds.push(news.kind);
-    return kinds;
+    const news = await newsOf(cast.process(1, { ...reading, from: 2 }).contractor, reading.ownNode ? 2 : 1);
+    return news.map(nameOf);
   });
   expect(await Promise.all(heard)).toEqual([["from a key"], ["from the wallet", "from a key"]]);
 });

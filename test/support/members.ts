@@ -9,6 +9,7 @@ import {
   type NoticeStatus,
   SharedFileDataChannel,
   TaskContractor,
+  type TaskNews,
   type WaybillError,
 } from "../../lib/index.ts";
 import type { Hex } from "../../lib/protocol/hex.ts";
@@ -250,6 +251,17 @@ export function watching(
   };
 }
 
+/** The next `count` pieces of a member's news, however long they take, and what else comes within a second after them. */
+export async function newsOf(contractor: TaskContractor, count: number): Promise<TaskNews[]> {
+  const news: TaskNews[] = [];
+  if (count > 0) for await (const one of contractor.events()) if (news.push(one) === count) break;
+  for await (const one of contractor.events({ timeout: 1_000 })) news.push(one);
+  return news;
+}
+
+/** What people call a piece of news. */
+export const nameOf = (news: TaskNews): string => (news.type === "message" ? news.kind : news.change);
+
 /** A place in time that one side of a test reaches, and the other waits for. */
 export function signpost(): { reach: () => void; reached: Promise<void> } {
   let reach!: () => void;
@@ -269,7 +281,10 @@ export function noticed(): { onNotice: (event: NoticeEvent) => void; notice: Pro
 }
 
 /** Until a notice stands on the chain, with everything that stands about it. */
-export function standing(process: Process, notice: string): Promise<NoticeStatus> {
+export function standing(
+  process: Pick<Process, "contractor"> & Partial<Process>,
+  notice: string,
+): Promise<NoticeStatus> {
   return eventually(() => process.contractor.status(notice).catch(unlessUnknown));
 }
 
