@@ -7,6 +7,7 @@ import { createInterface } from "node:readline";
 import type { LogDescription } from "ethers";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { transferId } from "../lib/protocol/manifest.ts";
+import type { RequestLog } from "../local/store/store.ts";
 import { type Compiled, compileSources } from "./support/compiled.ts";
 import { groupsIn, waybill } from "./support/contract.ts";
 import { type Cast, eventually, noticed, parcel, Scene } from "./support/members.ts";
@@ -28,7 +29,7 @@ const children = new Set<Child>();
 beforeAll(async () => {
   compiled = compileSources();
   scene = await Scene.start();
-}, 120_000);
+});
 afterAll(async () => {
   await scene?.stop();
   compiled?.remove();
@@ -37,7 +38,7 @@ beforeEach(async () => {
   home = await mkdtemp(join(tmpdir(), "waybill-test-kills-"));
   cast = await scene.cast(2);
   ({ dataStream: bytes, tag } = parcel(SIZE));
-}, 60_000);
+});
 afterEach(async () => {
   scene.onRequest = () => {};
   for (const child of children) await child.kill();
@@ -169,11 +170,37 @@ async function expectOnce(): Promise<void> {
   expect(receipts.flatMap(groupsIn).map(({ signatures }) => signatures.length)).toEqual([1]);
 }
 
-/** How often this operation on the payload has succeeded. */
-function succeeded(operation: string): number {
+/** The requests by which this operation on the payload has succeeded. */
+function successes(operation: string): RequestLog[] {
   const prefix = `payload/${cast.task}/`;
   const all = scene.requests.filter((one) => one.operation === operation && one.key?.startsWith(prefix));
-  return all.filter(({ status }) => status < 300).length;
+  return all.filter(({ status }) => status < 300);
+}
+
+const succeeded = (operation: string): number => successes(operation).length;
+
+/**
+ * The parts that the store has taken, from 1. Which ones, and not how many requests: one that seems to straggle on a busy
+ * machine is made twice, and that is right.
+ */
+const uploaded = (from = 0): Set<number> =>
+  new Set(
+    successes("UploadPart")
+      .slice(from)
+      .map(({ part }) => part!),
+  );
+
+/** The parts that were asked of the store, from 0. */
+function fetched(from: number): Set<number> {
+  const ranges = successes("GetObject")
+    .slice(from)
+    .map(({ range }) =>
+      /^bytes=([0-9]+)-([0-9]+)$/
+        .exec(range!)!
+        .slice(1)
+        .map((at) => Math.floor(Number(at) / PART)),
+    );
+  return new Set(ranges.flatMap(([first, last]) => Array.from({ length: last! - first! + 1 }, (_, i) => first! + i)));
 }
 
 /** Until so many of them have, or the test kills what made them. */
@@ -209,10 +236,10 @@ describe("a receiver", () => {
   }
 
   /** The parts that the journal names. */
-  async function journaled(): Promise<number> {
+  async function journaled(): Promise<Set<number>> {
     const [name] = (await readdir(home)).filter((one) => one.endsWith(".journal"));
     const lines = (await readFile(join(home, name!), "utf8")).match(/^[0-9]+$/gm) ?? [];
-    return new Set(lines).size;
+    return new Set(lines.map(Number));
   }
 
   async function expectReceived(child: Child): Promise<void> {
@@ -221,25 +248,28 @@ describe("a receiver", () => {
     expect(await readdir(home)).toEqual(["model.bin"]);
   }
 
-  /** It goes on with the parts that it has: the others come by a request for each, or for several in a row. */
-  async function expectRest(held: number): Promise<void> {
+  /** It goes on with the parts that it has: only the others are asked for, each or several in a row. */
+  async function expectRest(held: ReadonlySet<number>): Promise<void> {
+    // The store tells of a request when it is over, which the process that was killed may have learned before us.
+    await eventually(() => [...held].every((part) => fetched(0).has(part)) || null);
     const before = succeeded("GetObject");
     const child = receive();
     await expectReceived(child);
-    expect(child.said[0]).toEqual({ progress: held });
-    expect(succeeded("GetObject") - before).toBeLessThanOrEqual(PARTS - held);
+    expect(child.said[0]).toEqual({ progress: held.size });
+    const missing = Array.from({ length: PARTS }, (_, part) => part).filter((part) => !held.has(part));
+    expect([...fetched(before)].toSorted()).toEqual(missing);
   }
 
   it("killed with some parts written: only the others are fetched, and one receipt stands", async () => {
     const { sent } = await send();
-    let named = 0;
+    let named = new Set<number>();
     for (const parts of [1, 3, 6]) {
       const child = receive({ parts });
       await child.says("stopped");
       await child.kill();
-      expect(child.said[0]).toEqual({ progress: named }); // it began where the last one was
-      expect(await journaled()).toBeGreaterThanOrEqual(parts);
+      expect(child.said[0]).toEqual({ progress: named.size }); // it began where the last one was
       named = await journaled();
+      expect(named.size).toBeGreaterThanOrEqual(parts);
     }
     await expectRest(named);
     expect(await sent).toBe(cast.accounts[to]);
@@ -270,7 +300,7 @@ describe("a receiver", () => {
     const file = await open(part, "r+");
     await file.write(Buffer.alloc(2 * PART), 0, 2 * PART, PART / 2); // parts 1 to 3
     await file.close();
-    await expectRest(named - 3);
+    await expectRest(new Set([...named].filter((index) => index < 1 || index > 3)));
     expect(await sent).toBe(cast.accounts[to]);
     await expectOnce();
   });
@@ -321,7 +351,7 @@ describe("a receiver", () => {
     const named = await journaled();
     const again = receive({}, { to: { dir: home } });
     const result = (await again.result()) as [string, string];
-    expect(again.said[0]).toEqual({ progress: named });
+    expect(again.said[0]).toEqual({ progress: named.size });
     expect(Buffer.compare(await readFile(result[1]), bytes)).toBe(0);
     expect(await readdir(home)).toHaveLength(1);
     expect(await sent).toBe(cast.accounts[to]);
@@ -353,14 +383,14 @@ describe("kill -9 of a sender", () => {
   };
 
   /** The next process ends the transfer; what the store had is not sent again. */
-  async function expectSent(stored: number, payload?: object): Promise<Child> {
+  async function expectSent(stored: ReadonlySet<number>, payload?: object): Promise<Child> {
     const before = succeeded("UploadPart");
     const child = send({}, payload);
     const [, received] = await cast.process(to).channel.receiveStream({ source: cast.accounts[from]!, tag });
     expect(Buffer.compare(received, bytes)).toBe(0);
     expect(await child.result()).toBe(cast.accounts[to]);
-    expect(succeeded("UploadPart") - before).toBeLessThanOrEqual(PARTS - stored);
-    expect(succeeded("UploadPart")).toBeGreaterThanOrEqual(PARTS);
+    expect([...uploaded(before)].filter((part) => stored.has(part))).toEqual([]);
+    expect(uploaded().size).toBe(PARTS);
     expect(succeeded("CompleteMultipartUpload")).toBe(1);
     await expectOnce();
     return child;
@@ -376,18 +406,18 @@ describe("kill -9 of a sender", () => {
     const reached = when(operation, nth);
     const child = send();
     await child.lives(reached);
-    const stored = succeeded("UploadPart");
+    const stored = uploaded();
     await child.kill();
     await expectSent(stored);
   });
 
   it("in the middle, again and again", async () => {
-    let stored = 0;
+    let stored = new Set<number>();
     for (const nth of [2, 2]) {
       const reached = when("UploadPart", nth);
       const child = send();
       await child.lives(reached);
-      stored = succeeded("UploadPart");
+      stored = uploaded();
       await child.kill();
     }
     await expectSent(stored);
@@ -397,7 +427,7 @@ describe("kill -9 of a sender", () => {
     const reached = when("UploadPart", 4);
     const child = send({}, { stream: path });
     await child.lives(reached);
-    const stored = succeeded("UploadPart");
+    const stored = uploaded();
     await child.kill();
     await expectSent(stored, { stream: path });
   });
@@ -412,8 +442,8 @@ describe("kill -9 of a sender", () => {
     const child = send(stop);
     await child.says("stopped");
     await child.kill();
-    expect(succeeded("UploadPart")).toBe(PARTS);
-    const notice = await (await expectSent(PARTS)).says("notice");
+    expect(uploaded().size).toBe(PARTS);
+    const notice = await (await expectSent(uploaded())).says("notice");
     expect(notice.joined).toBe(joins);
   });
 
@@ -422,7 +452,7 @@ describe("kill -9 of a sender", () => {
     const { notice } = await child.says("notice");
     await eventually(async () => ((await eventsOf("Noticed")).length > 0 ? true : null));
     await child.kill();
-    expect(await (await expectSent(PARTS)).says("notice")).toEqual({ notice, joined: true });
+    expect(await (await expectSent(uploaded())).says("notice")).toEqual({ notice, joined: true });
   });
 
   it("when its recipient has verified: the next process is told so at once", async () => {

@@ -24,6 +24,10 @@ export interface RequestLog {
   readonly operation: string;
   readonly bucket: string;
   readonly key: string;
+  /** Of an upload's part: which one. */
+  readonly part?: number;
+  /** Of a part of an object: the bytes that were asked for, as the request had them. */
+  readonly range?: string;
   readonly status: number;
   /** S3's error code. */
   readonly code?: string;
@@ -162,12 +166,16 @@ class Exchange {
   }
 
   private log(): void {
+    const part = Number(this.#request?.query.get("partNumber") ?? 0);
+    const { range } = this.#message.headers;
     this.#parts.onRequest?.({
       id: this.#id,
       method: this.#message.method ?? "",
       operation: this.#operation,
       bucket: this.#request?.bucket ?? "",
       key: this.#request?.key ?? "",
+      ...(part > 0 && { part }),
+      ...(range !== undefined && { range }),
       status: this.#response.statusCode,
       ...(this.#code === undefined ? {} : { code: this.#code }),
       ...(this.#cause === undefined ? {} : { cause: this.#cause }),
