@@ -87,6 +87,19 @@ export class Fetching {
     }
   }
 
+  /** The payload of a notice that we have verified, if an earlier call has left it where this one wants it. */
+  async find(record: NoticeRecord, signal: AbortSignal): Promise<Received | null> {
+    const { target } = this.#order;
+    if (!target.holds) return null;
+    try {
+      const manifest = checkManifest(record, await this.#ask(record, signal));
+      return await target.holds(manifest, record.notice.sender, signal);
+    } catch (error) {
+      if (error instanceof WaybillError && error.code === "GONE") return null; // then nobody can tell
+      throw error;
+    }
+  }
+
   #reporter(notice: Hex): Reporter | null {
     if (!this.#order.report || this.#session.isVerified(notice)) return null;
     const { api, task } = this.#session;

@@ -68,6 +68,8 @@ class Receiving {
     try {
       await begin(end.signal);
       this.#inStep = true;
+      const there = await this.#foundAgain(end.signal);
+      if (there) return there;
       for (;;) {
         const found = await session.follower.until(() => this.#next(), { signal: end.signal });
         const delivery = await this.#take(found, end.signal);
@@ -76,6 +78,24 @@ class Receiving {
     } finally {
       end.clear();
     }
+  }
+
+  /**
+   * A process that ended when its receipt was out, and is started again: no notice of this tag will come any more, and the file is
+   * there. In memory nothing is left of it, and in one process a payload is given once.
+   */
+  async #foundAgain(signal: AbortSignal): Promise<Delivery | null> {
+    const { sources, transfer, notice, place } = this.#order;
+    const { ledger, inbox } = this.#session;
+    if (transfer === null || notice) return null;
+    for (const sender of sources) {
+      const records = ledger.noticesOf(sender, transfer);
+      const record = records.find(({ id }) => this.#session.isVerified(id));
+      if (!record || records.some(({ id }) => inbox.isAnswered(id))) continue;
+      const payload = await this.#fetching.find(record, signal);
+      if (payload) return { sender, transfer, payload, place, notices: [record.id] };
+    }
+    return null;
   }
 
   #nothingCame(): string {

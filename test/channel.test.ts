@@ -254,23 +254,27 @@ describe("a receiving call", () => {
   });
 
   it("that could not read the chain when its time was over says so", async () => {
-    /** Without the line from the beginning, or once the call waits for what comes after its place. */
-    const without = (part: string): typeof globalThis.fetch => {
-      return async (input, init) => {
-        if (String(input).includes(part)) throw new TypeError("fetch failed");
-        return fetch(input, init);
-      };
+    let isCut = false;
+    /** Without any events, or without them when it waits for what comes after its place. */
+    const never: typeof globalThis.fetch = async (input, init) => {
+      if (String(input).includes("/events")) throw new TypeError("fetch failed");
+      return fetch(input, init);
     };
+    const later: typeof globalThis.fetch = (input, init) => (isCut ? never : fetch)(input, init);
     const call = { source: alice, tag: tagOf(), timeout: 4_000 };
-    const [left, well] = [member(1, { fetch: without("/events?after=") }), member(1)];
+    const [left, well] = [member(1, { fetch: later }), member(1)];
     for (const { contractor } of [left, well]) await contractor.members(); // they have read what there is
-    const [never, cut, whole] = await Promise.all([
-      rejection(member(1, { fetch: without("/events") }).channel.receiveStream(call)),
-      rejection(left.channel.receiveStream(call)),
+    const waiting = rejection(left.channel.receiveStream(call));
+    setTimeout(() => {
+      isCut = true;
+    }, 1_500);
+    const [none, cut, whole] = await Promise.all([
+      rejection(member(1, { fetch: never }).channel.receiveStream(call)),
+      waiting,
       rejection(well.channel.receiveStream(call)),
     ]);
     // The tries may be used up before the time is.
-    expect(never).toMatchObject({ message: expect.stringMatching(/could not be read in time|did not answer/) });
+    expect(none).toMatchObject({ message: expect.stringMatching(/could not be read in time|did not answer/) });
     expect(cut).toMatchObject({ code: "TIMEOUT", cause: { code: "UNREACHABLE" } });
     expect(whole).toMatchObject({ code: "TIMEOUT", message: expect.stringContaining("No notice came") });
     expect(whole).not.toHaveProperty("cause");

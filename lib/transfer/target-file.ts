@@ -156,6 +156,11 @@ class FileTarget implements Target<string> {
     this.#lock = null;
   }
 
+  async holds(manifest: Manifest, sender: string, signal: AbortSignal): Promise<string | null> {
+    this.#find(manifest, sender);
+    return (await isPayload(this.#path, manifest, signal)) ? this.#path : null;
+  }
+
   async forget(manifest: Manifest, sender: string): Promise<void> {
     this.#find(manifest, sender);
     if (!(await this.#take().catch(() => false))) return;

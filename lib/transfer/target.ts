@@ -47,6 +47,8 @@ export interface Target<T> {
    * that none can go on with it.
    */
   discard(reason: unknown): Promise<void>;
+  /** Whether the very payload is there, of an earlier call. What `commit` would give, or null. Makes and changes nothing. */
+  holds?(manifest: Manifest, sender: string, signal: AbortSignal): Promise<T | null>;
   /** The payload will not be received, although an earlier call may have begun to. */
   forget?(manifest: Manifest, sender: string): Promise<void>;
 }
