@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { compositeChecksum, type Manifest } from "../lib/protocol/manifest.ts";
 import { partsOf } from "../lib/protocol/plan.ts";
 import type { PartRequest } from "../lib/protocol/requests.ts";
@@ -309,7 +309,7 @@ describe.concurrent.each(ways)("%s", (_way, first, run) => {
     const end = new AbortController();
     const late = lateOne(() => end.abort(new Error("enough")));
     await expect(run(place(small(60), PART, late.rule), { signal: end.signal })).rejects.toThrow("enough");
-    for (const { gone } of late.both()) await expect.poll(gone).toBe(true);
+    for (const { gone } of late.both()) await vi.waitUntil(gone, { timeout: 60_000 });
   });
 });
 
