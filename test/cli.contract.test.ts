@@ -177,7 +177,7 @@ describe("waybill contract deploy", () => {
     const { privateKey, address } = anvil.accounts[2]!;
     const json = keystore({ address, privateKey }, "correct horse");
     await writeFile(join(dir, "key.json"), json);
-    await writeFile(join(dir, "password"), "correct horse\n");
+    await writeFile(join(dir, "password"), "correct horse\n", { mode: 0o600 });
     const args = ["--keystore", "key.json", "--password-file", "password"];
     const { code, stdout } = await deploy(anvil, args); // flags before the environment's key
     expect(code).toBe(0);
@@ -187,7 +187,7 @@ describe("waybill contract deploy", () => {
   it("does not tell a wrong password, nor ask for one where nobody can answer", async () => {
     const json = keystore(anvil.accounts[2]!, "right");
     await writeFile(join(dir, "key.json"), json);
-    await writeFile(join(dir, "password"), "wrong-password");
+    await writeFile(join(dir, "password"), "wrong-password", { mode: 0o600 });
     const wrong = await deploy(anvil, ["--keystore", "key.json", "--password-file", "password"]);
     expect([wrong.code, JSON.parse(wrong.stderr).error.code]).toEqual([2, "USAGE"]);
     expect(wrong.stderr).toContain("The deployer's keystore can't be opened");
