@@ -8,6 +8,8 @@ import type { Asked, Point } from "./kill-points.ts";
 import { type KillTask, type KillWorld, PART } from "./kill-world.ts";
 
 const PARTS = 4;
+/** A trip takes seconds; on a machine that is twenty times busier it is a minute. */
+const HANGS_MS = 240_000;
 
 /** What one kill led to. */
 export interface Trip {
@@ -34,6 +36,7 @@ export class KillTrip {
   /** Parts whose success was told before the kill, and all that the store took, in order. */
   readonly #heard = new Set<number>();
   readonly #taken: { part: number; late: boolean }[] = [];
+  #hanging: NodeJS.Timeout | undefined;
   #killed = false;
   #seen = 0;
   #restarted: Promise<void> = Promise.resolve();
@@ -51,6 +54,18 @@ export class KillTrip {
 
   async run(): Promise<Trip> {
     const begun = performance.now();
+    const late = new Promise<null>((resolve) => {
+      this.#hanging = setTimeout(() => resolve(null), HANGS_MS);
+    });
+    const trip = await Promise.race([this.#run(begun), late]);
+    clearTimeout(this.#hanging);
+    if (trip) return trip;
+    for (const child of this.#members) child.kill();
+    const violations = [this.#killed ? "it hung" : "it hung, and the point was never reached"];
+    return { point: this.#point.name, violations, waste: 0, orphans: 0, seconds: HANGS_MS / 1000 };
+  }
+
+  async #run(begun: number): Promise<Trip> {
     const fromBlock = await this.#world.rpc<string>("eth_blockNumber");
     await mkdir(join(this.#home, "in"), { recursive: true });
     await writeFile(join(this.#home, "out"), this.#bytes);
