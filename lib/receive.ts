@@ -7,7 +7,7 @@ import type { Address, Hex } from "./protocol/hex.ts";
 import type { Outcome } from "./protocol/reasons.ts";
 import type { Session } from "./session.ts";
 import type { Received } from "./transfer/target.ts";
-import { aborted } from "./waiting.ts";
+import { aborted, pause } from "./waiting.ts";
 
 export interface ReceiveOrder extends FetchOrder {
   /** With a notice there may be none, which means its sender. */
@@ -20,6 +20,9 @@ export interface ReceiveOrder extends FetchOrder {
   readonly place: string;
   readonly waitForReceipt: boolean;
 }
+
+/** Between two tries of a receipt that the API turned down. */
+const INSIST_MS = 5_000;
 
 /** Waits for one payload, verifies it and says so on the chain. */
 export async function receive(session: Session, order: ReceiveOrder): Promise<Delivery> {
@@ -249,9 +252,10 @@ class Receiving {
     try {
       if (delivery.notices.length === 0) throw late(this.#carried(delivery));
       const open = delivery.notices.filter((id) => !this.#session.isVerified(id));
-      await Promise.all(open.map((id) => this.#post(id, "VERIFIED")));
+      const taken = await Promise.all(open.map((id) => this.#post(id, "VERIFIED")));
       for (const id of delivery.notices) this.#session.inbox.answered(id);
-      if (this.#order.waitForReceipt) await this.#untilStanding(delivery);
+      const turnedDown = open.filter((_, i) => !taken[i]);
+      if (this.#order.waitForReceipt) await this.#untilStanding(delivery, turnedDown);
       for (const id of delivery.notices) this.#session.inbox.delivered(id);
       return delivery;
     } catch (error) {
@@ -261,12 +265,27 @@ class Receiving {
   }
 
   /** Whoever relays may say that it refuses a receipt, and relay it later all the same: nobody but the chain is asked. */
-  async #untilStanding(delivery: Delivery): Promise<void> {
+  async #untilStanding(delivery: Delivery, turnedDown: readonly Hex[]): Promise<void> {
     const { ledger, follower } = this.#session;
     // A reorg may take a notice off the chain until it is mined again; its deadline stays.
     const deadlines = new Map(delivery.notices.map((id) => [id, ledger.notice(id)?.notice.deadline ?? 0]));
     const at = Math.max(...deadlines.values());
-    await follower.until(() => this.#standing(delivery, deadlines), { signal: this.#order.signal, at });
+    const done = new AbortController();
+    void this.#insist(turnedDown, done.signal).catch(() => {});
+    try {
+      await follower.until(() => this.#standing(delivery, deadlines), { signal: this.#order.signal, at });
+    } finally {
+      done.abort();
+    }
+  }
+
+  /** A node behind the API may lag, and not know yet that we were admitted again. While the chain doesn't end the wait, it is told again. */
+  async #insist(receipts: readonly Hex[], signal: AbortSignal): Promise<void> {
+    for (let left = receipts; left.length > 0; ) {
+      await pause(INSIST_MS, signal);
+      const taken = await Promise.all(left.map((id) => this.#post(id, "VERIFIED").catch(() => false)));
+      left = left.filter((_, i) => !taken[i]);
+    }
   }
 
   /** The chain alone decides: one answer stands, or none can any more. */
@@ -291,15 +310,20 @@ class Receiving {
   /**
    * Why a receipt doesn't count any more, or that we were expelled, the chain tells as well, and of that alone the call
    * makes its verdict; only one that doesn't wait for the chain has to take the server's word for the latter.
+   * @returns False when it should be said again.
    */
-  async #post(notice: Hex, outcome: Outcome): Promise<void> {
+  async #post(notice: Hex, outcome: Outcome): Promise<boolean> {
     const { task, ledger } = this.#session;
     const at = ledger.notice(notice)?.notice.deadline;
-    const saying = this.#session.say({ kind: "receipt", task, notice, outcome }, { at, signal: this.#order.signal });
-    const left = this.#order.waitForReceipt ? ["REFUSED_STATEMENT", "EXPELLED"] : ["REFUSED_STATEMENT"];
-    await saying.catch((error: unknown) => {
-      if (!(error instanceof WaybillError) || !left.includes(error.code)) throw error;
-    });
+    try {
+      await this.#session.say({ kind: "receipt", task, notice, outcome }, { at, signal: this.#order.signal });
+      return true;
+    } catch (error) {
+      const code = error instanceof WaybillError ? error.code : null;
+      if (code === "REFUSED_STATEMENT") return true;
+      if (code === "EXPELLED" && this.#order.waitForReceipt) return false;
+      throw error;
+    }
   }
 }
 

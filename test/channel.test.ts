@@ -445,6 +445,21 @@ describe("servers that lie", () => {
     expect(await Promise.all([sent, received])).toEqual([bob, [alice, new Uint8Array(dataStream)]]);
   });
 
+  it("once that its caller was expelled, lose no receipt: it is said again", async () => {
+    const tag = tagOf();
+    const dataStream = randomBytes(10);
+    const sent = member(0).channel.sendStream({ target: bob, dataStream, tag });
+    let lies = 0;
+    const lying: typeof fetch = async (input, init) => {
+      if (!String(input).endsWith("/receipts") || lies > 0) return fetch(input, init);
+      lies += 1;
+      return Response.json({ code: "EXPELLED", detail: "so the server says" }, { status: 403 });
+    };
+    const received = member(1, { fetch: lying }).channel.receiveStream({ source: alice, tag });
+    expect(await Promise.all([sent, received])).toEqual([bob, [alice, new Uint8Array(dataStream)]]);
+    expect(lies).toBe(1);
+  });
+
   it.each(["CORRUPT", "TOO_LARGE", "REFUSED"])("%s about a payload make nobody sign that", async (code) => {
     const tag = tagOf();
     const end = new AbortController();
