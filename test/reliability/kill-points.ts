@@ -81,7 +81,9 @@ const steps: readonly Step[] = [
   { victim: "publisher", what: "the settlement", at: "store", matches: puts("settled/") },
   {
     ...{ victim: "publisher", what: "the entry's deletion", at: "store" },
-    matches: ({ method, query }) => method === "POST" && query.has("delete"),
+    // One at a time, or many.
+    matches: ({ method, path, query }) =>
+      (method === "DELETE" && path.includes("/outbox/")) || (method === "POST" && query.has("delete")),
   },
 ];
 

@@ -1,0 +1,15 @@
+import { expect, it } from "vitest";
+import { failureOf, killAll, pointsNamed } from "./kill-report.ts";
+
+// The short form of `npm run kill`: each kind of process once.
+
+const POINTS = [
+  ...["sender: the third part, carried out", "recipient: the receipt, carried out"],
+  ...["functions: CompleteMultipartUpload, carried out", "publisher: the broadcast, carried out"],
+];
+
+it("a sender, a recipient, the functions and a publisher are killed in the middle of a step, and all completes", async () => {
+  const trips = await killAll(POINTS.flatMap(pointsNamed), { count: 1, seed: 1 });
+  expect(trips.flatMap((trip) => (trip.violations.length > 0 ? [failureOf(trip, 1)] : []))).toEqual([]);
+  expect(trips).toHaveLength(POINTS.length);
+}, 600_000);
