@@ -1,3 +1,9 @@
+import { once } from "node:events";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { createServer, request } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Wallet } from "ethers";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Address, Hex } from "../lib/index.ts";
@@ -72,6 +78,54 @@ it.concurrent("a manifest that is none of the notice's is the server's lie, howe
   expect(posted.filter((path) => path.endsWith("/receipts"))).toEqual([]);
   end.abort();
   expect(await sent).toEqual(coded("ABORTED"));
+});
+
+/** The store, by somebody who flips a bit in every payload. */
+async function flippingStore(): Promise<{ origin: string; close: () => Promise<void> }> {
+  const { host, hostname, port } = new URL(scene.stack.deployment.storeOrigin);
+  const server = createServer((asked, answer) => {
+    const headers = { ...asked.headers, host }; // which the URL binds
+    const onward = request({ hostname, port, path: asked.url, method: asked.method, headers }, async (given) => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of given) chunks.push(chunk as Buffer);
+      const bytes = Buffer.concat(chunks);
+      bytes[7] = bytes[7]! ^ 1;
+      answer.writeHead(given.statusCode!, given.headers).end(bytes);
+    });
+    asked.pipe(onward);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const close = async (): Promise<void> => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  };
+  return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, close };
+}
+
+it.concurrent("bytes that are wrong over two connections are CORRUPT: the sender is told so, and no file is left", async () => {
+  const cast = await scene.cast(2);
+  const [alice, bob] = cast.accounts as [string, string];
+  const { tag, dataStream } = parcel();
+  const store = await flippingStore();
+  const dir = await mkdtemp(join(tmpdir(), "waybill-bindings-"));
+  try {
+    const { deployment } = scene.stack;
+    const fetch = watching(
+      () => {},
+      (_path, text) => text.replaceAll(deployment.storeOrigin, store.origin),
+    );
+    const receipts: string[] = [];
+    const onReceipt = ({ outcome }: { outcome: string }): void => void receipts.push(outcome);
+    const sent = cast.process(0).channel.sendStream({ target: bob, dataStream, tag, onReceipt });
+    const recipient = cast.process(1, { fetch, deployment: { ...deployment, storeOrigin: store.origin } });
+    const received = rejection(recipient.channel.receiveStream({ source: alice, tag, to: { dir } }));
+    expect(await received).toEqual(coded("CORRUPT"));
+    expect([await sent, receipts]).toEqual([null, ["CORRUPT"]]);
+    expect(await readdir(dir)).toEqual([]);
+  } finally {
+    await store.close();
+    await rm(dir, { recursive: true });
+  }
 });
 
 it.concurrent("a receipt for other bytes under the same tag does not count for these", async () => {

@@ -302,6 +302,16 @@ describe.concurrent.each([
     expect(asked.length).toBe(1);
   });
 
+  it("whose object is replaced in its middle is CONFLICT: the next request's If-Match fails", async () => {
+    const { url, asked } = place((one) => {
+      if (one.nth > 1) return void one.response.writeHead(412).end();
+      one.head();
+      one.response.write(one.body(50), () => setTimeout(() => one.socket.resetAndDestroy(), 100));
+    });
+    await expect(fetchFrom(url, { transport: patient })).rejects.toMatchObject({ code: "CONFLICT" });
+    expect(asked.length).toBeGreaterThan(1);
+  });
+
   it("goes on when its URL expires in its middle; only the next request needs a new one", async () => {
     const { url, asked } = place((one) => {
       if (one.query === "old" && one.nth > 1) return void one.response.writeHead(403).end("Request has expired");
