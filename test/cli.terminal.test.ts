@@ -172,9 +172,19 @@ describe("what is said of a transfer", () => {
       expect(people.stderr() + programs.stdout()).not.toContain(node.key);
       node.cut = () => null;
       await eventually(() => (/^It answers again\.$/m.test(people.stderr()) ? true : null));
-      const receive = ["receive", "--from", "alice,bob", "--out", await commands.folder()];
-      const ends = [people, programs, commands.as("carol", receive)].map(({ process }) => process.ended);
-      expect(await Promise.all(ends)).toEqual([0, 0, 0]);
+      // By their tags: notices of earlier tests may still be open.
+      const receive = async (from: string, tag: string): Promise<string[]> => [
+        "receive",
+        "--from",
+        from,
+        "--tag",
+        tag,
+        "--out",
+        await commands.folder(),
+      ];
+      const [both, other] = [await receive("alice", one.name), await receive("bob", two.name)];
+      const all = [people, programs, commands.as("carol", both), commands.as("carol", other)];
+      expect(await Promise.all(all.map(({ process }) => process.ended))).toEqual([0, 0, 0, 0]);
     } finally {
       await node.stop();
     }
