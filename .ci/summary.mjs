@@ -31,6 +31,15 @@ const skippedOf = (file) => {
   }
 };
 
+/** What .ci/again.mjs ran once more. */
+const againOf = (file) => {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")).again ?? [];
+  } catch {
+    return [];
+  }
+};
+
 const counts = [
   readCounts("node_modules/.vitest/results.json", vitest),
   readCounts("node_modules/.forge/results.json", (written) => written),
@@ -41,6 +50,7 @@ const counts = [
   readCounts("node_modules/.supply/results.json", (written) => written),
 ];
 for (const name of skippedOf("node_modules/.vitest/results.json")) console.log(`skipped: ${name}`);
+for (const name of againOf("node_modules/.vitest/results.json")) console.log(`passed only alone, a finding: ${name}`);
 const total = (key) => counts.reduce((sum, count) => sum + count[key], 0);
 const failed = total("failed") + Number(process.argv[2]);
 console.log(`\n${total("passed")} passed, ${failed} failed, ${total("skipped")} skipped`);
