@@ -25,7 +25,7 @@ export class Bed {
   readonly stopwatch: Stopwatch;
   #unverified: Promise<string> | undefined;
   #web: Web | null = null;
-  readonly #stores = new Map<"s3" | "embedded", Place>();
+  readonly #stores = new Map<string, Place>();
   readonly #undo: (() => unknown)[] = [];
   /** Guarded servers keep no process alive, and we wait for what they say. */
   readonly #alive: NodeJS.Timeout = setInterval(() => {}, 60_000);
@@ -130,15 +130,16 @@ export class Bed {
   }
 
   /** @throws Error when there is no versitygw */
-  async store(kind: "s3" | "embedded"): Promise<Place> {
-    const known = this.#stores.get(kind);
+  async store(kind: "s3" | "embedded", where: "dir" | "disk" = "dir"): Promise<Place> {
+    const name = `${kind} ${where}`;
+    const known = this.#stores.get(name);
     if (known) return known;
-    const s3 = await this.#startStore(kind);
+    const s3 = await this.#startStore(kind, this[where]);
     this.undo(() => s3.stop());
     const office = await Office.open(s3.config);
     this.undo(() => office.close());
     const place = { origin: s3.config.s3Endpoint, s3: s3.config, office };
-    this.#stores.set(kind, place);
+    this.#stores.set(name, place);
     return place;
   }
 
@@ -150,10 +151,10 @@ export class Bed {
     await this.stopwatch.run((await waybill.command(job, null))!);
   }
 
-  async #startStore(kind: "s3" | "embedded"): Promise<S3> {
-    if (kind === "embedded") return startEmbedded(this.dir);
+  async #startStore(kind: "s3" | "embedded", dir: string): Promise<S3> {
+    if (kind === "embedded") return startEmbedded(dir);
     const versity = this.peers.get("versitygw");
     if (!versity) throw new Error("There is no versitygw.");
-    return startVersity(versity, this.dir);
+    return startVersity(versity, dir);
   }
 }

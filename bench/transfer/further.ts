@@ -109,16 +109,18 @@ async function fanOut(bed: Bed): Promise<Trial[]> {
 async function large(bed: Bed): Promise<Trial[]> {
   const found: Trial[] = [];
   for (const gib of LARGE) {
-    const size = gib * GiB;
-    const where = (["dir", "disk"] as const).map(async (one) => ((await bed.room(one)) > 1.5 * size ? one : null));
-    const [memory, disk] = await Promise.all(where);
-    const place = memory ?? disk;
-    const item = await bed.item(`large/${gib}`, size, { sparse: true });
-    if (!place) process.stderr.write(`There is no room for a payload of ${gib} GiB.\n`);
-    else found.push(await largeDownload(bed, item, place));
-    if (memory && (await bed.room("dir")) > 2.5 * size) found.push(await largeUpload(bed, item));
+    const item = await bed.item(`large/${gib}`, gib * GiB, { sparse: true });
+    const [down, up] = [await roomFor(bed, 1.5 * item.size), await roomFor(bed, 2.5 * item.size)]; // a store keeps the parts beside the whole
+    if (!down || !up) process.stderr.write(`There is no room for a payload of ${gib} GiB, down or up.\n`);
+    if (down) found.push(await largeDownload(bed, item, down));
+    if (up) found.push(await largeUpload(bed, item, up));
   }
   return found;
+}
+
+async function roomFor(bed: Bed, size: number): Promise<"dir" | "disk" | null> {
+  for (const where of ["dir", "disk"] as const) if ((await bed.room(where)) > size) return where;
+  return null;
 }
 
 async function largeDownload(bed: Bed, item: Item, where: "dir" | "disk"): Promise<Trial> {
@@ -133,9 +135,10 @@ async function largeDownload(bed: Bed, item: Item, where: "dir" | "disk"): Promi
   };
 }
 
-async function largeUpload(bed: Bed, item: Item): Promise<Trial> {
-  const task = { case: `payload of ${item.name} GiB, upload`, way: "upload", items: [item] } as const;
-  return (await trialOf(bed, waybill, { ...task, place: await bed.store("s3") }))!;
+async function largeUpload(bed: Bed, item: Item, where: "dir" | "disk"): Promise<Trial> {
+  const name = `payload of ${item.name} GiB, upload${where === "dir" ? "" : " to a disk"}`;
+  const task = { case: name, way: "upload", items: [item] } as const;
+  return (await trialOf(bed, waybill, { ...task, place: await bed.store("s3", where) }))!;
 }
 
 /** Time per part must not grow with their number: planning, signing, verifying, and going on after a kill. */
