@@ -1,9 +1,10 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { encryptKeystoreJsonSync, Wallet } from "ethers";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ALARMS, METRICS } from "../functions/metric-names.ts";
 import { startStack } from "../local/stack.ts";
+import { blocksOf } from "./infra/support/operator.ts";
 import { ROOT, run } from "./support/packed.ts";
 
 // What docs/operate.md says, held against what there is.
@@ -18,11 +19,10 @@ afterAll(() => rm(dir, { recursive: true, force: true }));
 
 /** The page's modules, by the name in their first line. */
 function moduleOf(name: string): string {
-  const blocks = [...page.matchAll(/^( *)```js\n(.*?)^ *```/gms)].map(([, indent, code]) =>
-    code!.replaceAll(`\n${indent}`, "\n").trimStart(),
-  );
-  return blocks.find((code) => code.startsWith(`// ${name}.mjs`)) ?? "";
+  return blocksOf(page, "js").find((code) => code.startsWith(`// ${name}.mjs`)) ?? "";
 }
+
+const WAYBILL = join(ROOT, "dist/cli/waybill.js");
 
 function newAccount(): { address: string; privateKey: string } {
   const { address, privateKey } = Wallet.createRandom();
@@ -32,13 +32,30 @@ function newAccount(): { address: string; privateKey: string } {
 const textOf = (path: string): Promise<string> => readFile(join(ROOT, path), "utf8");
 
 describe("docs/operate.md", () => {
-  it("makes a keystore that the commands open", async () => {
-    await writeFile(join(dir, "keystore.mjs"), moduleOf("keystore"));
-    const made = await run(process.execPath, ["keystore.mjs", "owner"], dir);
-    expect(made).toEqual({ code: 0, stdout: expect.stringMatching(/^0x\w{40}\n$/), stderr: "" });
-    const args = [join(ROOT, "dist/cli/waybill.js"), "relayer", "address", "--keystore", "owner.json"];
-    const opened = await run(process.execPath, [...args, "--password-file", "owner.password"], dir);
-    expect(opened.stdout).toBe(made.stdout.toLowerCase());
+  it("makes two keystores that only their owner can read, and that the commands open", async () => {
+    const script = blocksOf(page, "sh").find((block) => block.startsWith("for name in deployer owner"))!;
+    const made = await run("bash", ["-euc", `umask 077; npx() { shift; node "${WAYBILL}" "$@"; }; ${script}`], dir);
+    const accounts = made.stdout.match(/^0x[0-9a-f]{40}$/gm);
+    expect([made.code, accounts?.length]).toEqual([0, 2]);
+    const names = ["deployer.json", "deployer.password", "owner.json", "owner.password"];
+    const modes = await Promise.all(names.map(async (name) => (await stat(join(dir, name))).mode & 0o077));
+    expect(modes).toEqual([0, 0, 0, 0]);
+    const args = ["relayer", "address", "--keystore", "owner.json", "--password-file", "owner.password"];
+    const opened = await run(process.execPath, [WAYBILL, ...args], dir);
+    expect(opened.stdout.trim()).toBe(accounts![1]);
+  });
+
+  it("leaves nothing behind that git would take in", async () => {
+    const programs = blocksOf(page, "js").map((code) => /^\/\/ ([\w.]+)/.exec(code)![1]!);
+    const files = page.match(/\b(?:deployer|owner|deployment)\.(?:password|json)\b/g)!;
+    const own = [...new Set([...programs, ...files])];
+    expect(own).toEqual(expect.arrayContaining(["first.mjs", "owner.password", "deployment.json"]));
+    const ignored = (await textOf(".gitignore")).split("\n").filter((line) => /^[\w./*-]+$/.test(line));
+    const patterns = ignored.map(
+      (line) => new RegExp(`^${line.replace("/", "").replaceAll(".", "\\.").replaceAll("*", "[^/]*")}$`),
+    );
+    for (const name of [".env.production", ...own])
+      expect([name, patterns.some((pattern) => pattern.test(name))]).toEqual([name, true]);
   });
 
   it("has a first transfer that works as it stands there", async () => {
@@ -92,8 +109,10 @@ describe("docs/operate.md", () => {
       ["contract", "deploy"],
       ["deployment", "complete"],
       ["relayer", "address"],
+      ["key", "new"],
+      ["key", "show"],
     ]) {
-      const { stdout } = await run(process.execPath, [join(ROOT, "dist/cli/waybill.js"), ...command, "--help"], dir);
+      const { stdout } = await run(process.execPath, [WAYBILL, ...command, "--help"], dir);
       const lines = page.match(new RegExp(`npx waybill ${command.join(" ")}[^\n\`]*`, "g"))!;
       expect(lines.length).toBeGreaterThan(0);
       for (const option of lines.join(" ").match(/--[a-z-]+/g) ?? []) expect(stdout).toContain(`${option} `);

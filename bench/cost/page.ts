@@ -120,10 +120,14 @@ function idleTable(measured: Measured): string {
     ["", "figure", "US dollars"],
     [...rows, ["**all of it**", "", `**${usd(idleTotal(cells))}**`]],
   );
-  return `${table}\n\nBeside that ${figure(idleCalls(measured), 0)} calls of the chain's node, and a few more for each fresh instance of the publisher.`;
+  const calls = idleCalls(measured);
+  const asked =
+    calls === 0 ? "The chain's node isn't called" : `Beside that ${figure(calls, 0)} calls of the chain's node`;
+  return `${table}\n\n${asked}, but for a few calls by each fresh instance of the publisher, and one an hour for the relayer's balance.`;
 }
 
 function assumptions({ blockTimeS, confirmations, lateMs, date, node, handlerMs }: Measured): string {
+  // All sizes of one number of members.
   const pace = scenarios.slice(0, 2).map(({ bytes, busyMinutes, quietMinutes }) => {
     const size = bytes < GiB ? `${bytes / MiB} MiB` : `${bytes / GiB} GiB`;
     return `with ${size} everybody looks for news for ${busyMinutes} minutes while payloads travel, and the aggregator alone for ${quietMinutes} more while the others train`;
@@ -170,7 +174,7 @@ function countsOf({ members, parts, partMiB, work, published, polled }: Point): 
   return [
     ...[members, `${parts} x ${partMiB} MiB`, work.uploads + work.downloads + work.tasks, polled.requests],
     ...[work.put + published.put, work.get + published.get, published.sqs, published.transactions],
-    ...[work.rpc + published.rpc + polled.rpc, published.gas, published.seconds.toFixed(1)],
+    ...[work.rpc + published.rpc + polled.rpc, figure(published.gas, 0), published.seconds.toFixed(1)],
   ];
 }
 
@@ -197,7 +201,7 @@ export function checkRows(measured: Measured): { name: string; modelled: number;
 function checkTable(measured: Measured): string {
   const rows = checkRows(measured).map(({ name, modelled, found }) => {
     const decimals = name.includes("seconds") ? 1 : 0;
-    const off = found === 0 ? "" : `${(100 * (modelled / found - 1)).toFixed(0)} %`;
+    const off = found === 0 ? "" : `${Math.round(100 * (modelled / found - 1)) || 0} %`; // and never "-0"
     return [name, figure(modelled, decimals), figure(found, decimals), off];
   });
   return markdown(["", "model", "counted", "off by"], rows);

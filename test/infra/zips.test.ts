@@ -6,7 +6,7 @@ import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand, S3Client } fro
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { quietSdk } from "../../functions/aws.ts";
 import { Api } from "../../lib/api.ts";
-import type { Address } from "../../lib/index.ts";
+import type { Address, Hex } from "../../lib/index.ts";
 import { MiB } from "../../lib/protocol/limits.ts";
 import { rejection } from "../support/members.ts";
 import { Role } from "./support/roles.ts";
@@ -48,6 +48,26 @@ describe("the zips", () => {
       const { allBytes } = await bundle(name, folder);
       expect([name, built.length > 1, Math.abs(bytes / allBytes - 1)]).toEqual([name, true, expect.closeTo(0, 1)]);
     }
+  });
+});
+
+describe("an operator who does what docs/operate.md says", () => {
+  it("has deployed it: the policy that the page asks for is enough for the page's other commands", async () => {
+    const said = await site.operator.does("npx waybill relayer address");
+    expect(said).toMatch(new RegExp(`^${site.relayer}\n\\d+\\.\\d+ of the coin of chain \\d+$`, "m"));
+  });
+
+  it("completes the deployment file from what sst wrote, once the API answers", async () => {
+    expect(await site.operator.does("npx waybill deployment complete")).toContain("deployment.json is complete");
+    const storeOrigin = `https://${site.cloud.bucket.name}.s3.${site.account.account.region}.amazonaws.com`;
+    expect(await site.operator.reads("deployment.json")).toEqual({ ...site.deployment, storeOrigin });
+  });
+
+  it("makes a first transfer with it", async () => {
+    await site.operator.writes("first.mjs");
+    await site.operator.changes("deployment.json", { storeOrigin: site.deployment.storeOrigin });
+    const said = await site.operator.does("node first.mjs owner.json owner.password");
+    expect(said).toMatch(/^task 0x\w{64} is open\n0x\w{40} verified 20000000 bytes from 0x\w{40}: the same$/m);
   });
 });
 
@@ -106,20 +126,25 @@ describe("a transfer", () => {
       onProgress,
     });
     expect(await rejection(cut)).toMatchObject({ code: "ABORTED" });
-    const parts = site.requests.filter(({ operation, status }) => operation === "UploadPart" && status === 200).length;
+    const sent = (): string[] =>
+      site.requests.flatMap(({ operation, status, key, part }) =>
+        operation === "UploadPart" && status === 200 ? [`${key} ${part}`] : [],
+      );
+    const there = sent();
     const [, [, data]] = await Promise.all([
       channels[0]!.sendStream({ target, dataStream: { path }, tag: "resumed" }),
       channels[1]!.receiveStream({ source: accounts[0]!, tag: "resumed" }),
     ]);
     expect(sha256(data)).toBe(sha256(bytes));
-    const more = site.requests.filter(({ operation, status }) => operation === "UploadPart" && status === 200).length;
-    expect(more - parts).toBeLessThan(3);
+    const again = sent().slice(there.length);
+    expect(again.length).toBeGreaterThan(0);
+    expect(again.filter((part) => there.includes(part))).toEqual([]);
   });
 });
 
 describe("events", () => {
   it("reach every member over the API, in the chain's order", async () => {
-    const reader = contractors[1]!.events({ timeout: 30_000 });
+    const reader = contractors[1]!.events({ timeout: 120_000 });
     for (const n of [1, 2, 3]) await contractors[0]!.post({ kind: "numbered", body: { n } });
     const found: unknown[] = [];
     for await (const news of reader) {
@@ -246,22 +271,26 @@ describe("the API", () => {
 });
 
 describe("the sweeper", () => {
-  it("frees a payload whose deadline and retention are over, and no other", async () => {
-    const tag = "brief";
-    // As short as a busy machine's transfer leaves it: the store's own clock must pass it.
-    const timeout = 15_000;
-    const target = accounts[1]!;
-    const [receiver] = await Promise.all([
-      channels[0]!.sendStream({ target, dataStream: randomBytes(1_000), tag, timeout }),
-      channels[1]!.receiveStream({ source: accounts[0]!, tag }),
+  /** A transfer whose deadline comes as soon as this machine can keep it: the store's own clock must pass it. */
+  async function briefTransfer(timeout = 15_000): Promise<{ notice: Hex; deadline: number }> {
+    const [tag, target] = [`brief ${timeout}`, accounts[1]!];
+    const [sent] = await Promise.allSettled([
+      channels[0]!.sendStream({ target, dataStream: randomBytes(1_000), tag, timeout, ensureAllSucc: true }),
+      channels[1]!.receiveStream({ source: accounts[0]!, tag, timeout }),
     ]);
-    expect(receiver).toBe(target);
-    const [brief] = await channels[0]!.notices({ tag });
-    const over = brief!.deadline + RETENTION / 1000 + 1;
+    if (sent.status === "rejected" && timeout < 100_000) return briefTransfer(2 * timeout);
+    expect(sent).toMatchObject({ status: "fulfilled", value: target });
+    const [notice] = await channels[0]!.notices({ tag });
+    return notice!;
+  }
+
+  it("frees a payload whose deadline and retention are over, and no other", async () => {
+    const brief = await briefTransfer();
+    const over = brief.deadline + RETENTION / 1000 + 1;
     await expect.poll(() => site.now(), { interval: 500 }).toBeGreaterThan(over);
     const report = await site.cloud.tick("sweeper");
     expect(report).toMatchObject({ swept: { payloads: 1, bytes: 1_000 }, fault: null });
-    const again = channels[1]!.receiveStream({ source: accounts[0]!, notice: brief!.notice });
+    const again = channels[1]!.receiveStream({ source: accounts[0]!, notice: brief.notice });
     expect(await rejection(again)).toMatchObject({ code: "GONE" });
     const [kept] = await channels[0]!.notices({ tag: "round-1/model" });
     const [, data] = await channels[1]!.receiveStream({ source: accounts[0]!, notice: kept!.notice });

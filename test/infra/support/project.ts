@@ -1,6 +1,6 @@
 import { chmod, cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { delimiter, dirname, join } from "node:path";
+import { basename, delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { stripVTControlCharacters } from "node:util";
 import { spawnGuarded } from "../../../local/guard.ts";
@@ -26,9 +26,13 @@ export interface Ran {
 
 /** What a deployment is made from; the rest of the checkout has no part in it. */
 const PARTS = ["sst.config.ts", "infra", "functions", "lib", "package.json", "tsconfig.json"];
+/** What the operator's other commands are made of, and the packages of all of them. */
+const LINKED = ["node_modules", "dist", "contracts"];
+/** Whom AWS takes the operator for. */
+export const OPERATOR_KEY = "operator";
 const ENGINE = fileURLToPath(new URL("engine/main.ts", import.meta.url));
-/** A first deploy takes some ten seconds on two cores. A test waits for 120: the run's own words are to come first. */
-const RUN_MS = 100_000;
+/** A first deploy takes some ten seconds on two cores. A test waits for 300: the run's own words are to come first. */
+const RUN_MS = 280_000;
 
 /**
  * The project as an operator has it, in a folder of its own, with the real `sst` over it. In place of Pulumi's engine there is
@@ -62,12 +66,26 @@ export class SstProject {
   /** The operator's settings of a stage, as they stand in its .env file. */
   async configure(stage: string, settings: Readonly<Record<string, string>>): Promise<void> {
     const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
-    await writeFile(join(this.#folder, "project", `.env.${stage}`), lines.join(""));
+    await writeFile(this.path(`.env.${stage}`), lines.join(""));
   }
 
-  /** Runs a command to its end. @throws when a signal ended it, ours included, with what it had said. */
-  async sst(...args: readonly string[]): Promise<Ran> {
-    const child = await spawnGuarded(this.#sst, args, { env: this.#env, cwd: join(this.#folder, "project") });
+  /** Where a file of the project is. */
+  path(name: string): string {
+    return join(this.#folder, "project", name);
+  }
+
+  /** Runs `sst` to its end. @throws when a signal ended it, ours included, with what it had said. */
+  sst(...args: readonly string[]): Promise<Ran> {
+    return this.#run(this.#sst, args, this.#env);
+  }
+
+  /** The same of a script in the project's folder, as an operator types it; `sst` is $SST there. */
+  shell(script: string, env: Readonly<Record<string, string>> = {}): Promise<Ran> {
+    return this.#run("bash", ["-euo", "pipefail", "-c", script], { ...this.#env, SST: this.#sst, ...env });
+  }
+
+  async #run(command: string, args: readonly string[], env: Readonly<Record<string, string>>): Promise<Ran> {
+    const child = await spawnGuarded(command, args, { env, cwd: join(this.#folder, "project") });
     const chunks: string[] = [];
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding("utf8").on("data", (text: string) => void chunks.push(text));
@@ -80,7 +98,7 @@ export class SstProject {
     const output = stripVTControlCharacters(chunks.join(""));
     if (code !== null && !late) return { code, output };
     const why = late ? `was not done after ${RUN_MS} ms and was killed` : `was ended by ${signal}`;
-    throw new Error(`sst ${args.join(" ")} ${why}. It said:\n${output}`);
+    throw new Error(`${basename(command)} ${args.join(" ")} ${why}. It said:\n${output}`);
   }
 
   remove(): Promise<void> {
@@ -90,7 +108,7 @@ export class SstProject {
 
 async function copyProject(to: string, platform: string): Promise<void> {
   for (const part of PARTS) await cp(join(root, part), join(to, part), { recursive: true });
-  await symlink(join(root, "node_modules"), join(to, "node_modules"));
+  for (const part of LINKED) await symlink(join(root, part), join(to, part));
   await linkPlatform(platform, to);
 }
 
@@ -119,7 +137,7 @@ function environmentOf({ id, region, endpoint, api }: Account, home: string): Re
     PATH: [dirname(process.execPath), process.env.PATH].join(delimiter),
     HOME: home,
     XDG_CONFIG_HOME: join(home, ".config"),
-    AWS_ACCESS_KEY_ID: "operator",
+    AWS_ACCESS_KEY_ID: OPERATOR_KEY,
     AWS_SECRET_ACCESS_KEY: "operator",
     AWS_REGION: region,
     AWS_ENDPOINT_URL: endpoint,

@@ -83,7 +83,7 @@ export interface Shapes {
   }[];
   readonly schedules: readonly ScheduleShape[];
   readonly bucket: { readonly name: string; readonly policy: string; readonly origins: readonly string[] };
-  readonly key: { readonly id: string; readonly arn: string; readonly policy: string };
+  readonly key: { readonly id: string; readonly arn: string; readonly alias: string; readonly policy: string };
 }
 
 export function shapesIn(graph: Deployed): Shapes {
@@ -93,6 +93,7 @@ export function shapesIn(graph: Deployed): Shapes {
   };
   const { bucket: name } = only(graph.read("aws:s3/bucket:Bucket", z.object({ bucket: text })));
   const { policy } = only(graph.read("aws:s3/bucketPolicy:BucketPolicy", z.object({ policy: text })));
+  const alias = only(graph.read("aws:kms/alias:Alias", z.object({ name: text })));
   const rules = z.object({ corsRules: z.array(z.object({ allowedOrigins: z.array(text) })) });
   const cors = graph.resources.filter(({ type }) => type.startsWith("aws:s3/bucketCorsConfiguration"));
   return {
@@ -116,6 +117,7 @@ export function shapesIn(graph: Deployed): Shapes {
     key: {
       ...only(graph.read("aws:kms/key:Key", z.object({ id: text, arn: text }))),
       ...only(graph.read("aws:kms/keyPolicy:KeyPolicy", z.object({ policy: text }))),
+      alias: alias.name,
     },
   };
 }

@@ -3,16 +3,16 @@ import { unzipSync } from "fflate";
 import { SharedFileDataChannel, TaskContractor } from "../../../lib/index.ts";
 import { waybillAbi } from "../../../lib/protocol/abi.ts";
 import { type Deployment, deploymentSchema } from "../../../lib/protocol/deployment.ts";
-import type { Hex } from "../../../lib/protocol/hex.ts";
+import type { Address, Hex } from "../../../lib/protocol/hex.ts";
 import { type Anvil, startAnvil } from "../../../local/anvil.ts";
-import { type DeployedContract, deployContract } from "../../../local/contract.ts";
 import type { RequestLog } from "../../../local/store/server.ts";
 import { newKey } from "../../support/kms.ts";
 import { type RpcProxy, startRpcProxy } from "../../support/rpcproxy.ts";
 import { TestAccount } from "./account.ts";
 import { Cloud } from "./cloud.ts";
-import { settings } from "./graph.ts";
 import { node24 } from "./node24.ts";
+import { blocksOf, handbook, Operator } from "./operator.ts";
+import { Role } from "./roles.ts";
 import { type LambdaShape, shapesIn } from "./shapes.ts";
 
 /** The page that the deployment lets in. */
@@ -33,8 +33,11 @@ export class Site {
   readonly requests: readonly RequestLog[];
   /** The node that the deployment asks. Its key may turn up nowhere. */
   readonly rpc: RpcProxy;
+  /** Who deployed it, by docs/operate.md. */
+  readonly operator: Operator;
+  /** Who pays for gas: the account of the key in KMS. */
+  readonly relayer: string;
   readonly #chain: Chain;
-  readonly #owner: Wallet;
   readonly #lambdas: readonly LambdaShape[];
   readonly #contractors: TaskContractor[] = [];
 
@@ -42,7 +45,8 @@ export class Site {
     account: TestAccount;
     cloud: Cloud;
     chain: Chain;
-    owner: Wallet;
+    operator: Operator;
+    relayer: string;
     requests: RequestLog[];
   }) {
     const { account, cloud, chain } = parts;
@@ -51,7 +55,8 @@ export class Site {
     this.requests = parts.requests;
     this.rpc = chain.rpc;
     this.#chain = chain;
-    this.#owner = parts.owner;
+    this.operator = parts.operator;
+    this.relayer = parts.relayer;
     this.#lambdas = shapesIn(account.deployed(STAGE)).lambdas;
     // As the operator hands it out, but for where the bucket is.
     const [stack] = account.deployed(STAGE).of("pulumi:pulumi:Stack");
@@ -62,17 +67,18 @@ export class Site {
   static async open(): Promise<Site> {
     const [chain, account] = await Promise.all([Chain.start(), TestAccount.open()]);
     try {
-      const [owner, relayer, requests] = [Wallet.createRandom(), newKey(), [] as RequestLog[]];
+      const [relayer, requests] = [newKey(), [] as RequestLog[]];
       await chain.fund(relayer.address);
-      await deploy(account, chain, owner.address);
+      const operator = await deploy(account, chain);
       const cloud = await Cloud.start({
         shapes: shapesIn(account.deployed(STAGE)),
         ...{ account: account.account, home: account.home, aws: account.aws, gateway: account.gateway },
         relayer,
+        operator: await operatorRole(account.account.id),
         node: await node24(),
         onStoreRequest: (entry) => void requests.push(entry),
       });
-      return new Site({ account, cloud, chain, owner: new Wallet(owner.privateKey), requests });
+      return new Site({ account, cloud, chain, operator, relayer: relayer.address, requests });
     } catch (error) {
       await Promise.all([account.close(), chain.stop()]);
       throw error;
@@ -82,10 +88,11 @@ export class Site {
   /** A task of so many members, each with a client of its own. The first one owns it. */
   async cast(count: number): Promise<Cast> {
     const others = Array.from({ length: count - 1 }, () => Wallet.createRandom());
-    const wallets = [this.#owner, ...others];
+    const { owner } = this.operator;
+    const wallets = [owner, ...others];
     const accounts = wallets.map(({ address }) => address);
     const { deployment } = this;
-    const opened = await TaskContractor.open({ signer: this.#owner, members: accounts, deployment });
+    const opened = await TaskContractor.open({ signer: owner, members: accounts, deployment });
     await opened.close();
     const contractors = wallets.map((signer) => new TaskContractor({ task: opened.task, signer, deployment }));
     this.#contractors.push(...contractors);
@@ -107,12 +114,12 @@ export class Site {
 
   /** The members of the first page who verified a notice, as the contract has them. */
   verified(task: Hex, notice: Hex): Promise<bigint> {
-    return this.#chain.verified(task, notice);
+    return this.#chain.verified(this.deployment.contract, task, notice);
   }
 
   /** How many events of a task stand on the chain. */
   seq(task: Hex): Promise<bigint> {
-    return this.#chain.seq(task);
+    return this.#chain.seq(this.deployment.contract, task);
   }
 
   /** Seconds of chain time. */
@@ -135,36 +142,41 @@ export interface Cast {
   readonly channels: readonly SharedFileDataChannel[];
 }
 
-/** What an operator does, as docs/operate.md says it. */
-async function deploy({ project }: TestAccount, { anvil, contract, rpc }: Chain, owner: string): Promise<void> {
-  await project.configure(STAGE, {
-    ...settings,
-    WAYBILL_CHAIN_ID: String(anvil.chainId),
-    WAYBILL_CONTRACT: contract.contract,
-    WAYBILL_FROM_BLOCK: String(contract.block),
-    WAYBILL_CONFIRMATIONS: String(CONFIRMATIONS),
-    WAYBILL_BLOCK_TIME: String(BLOCK_TIME),
-    WAYBILL_RETENTION: String(RETENTION),
-    WAYBILL_OWNERS: owner,
-    WAYBILL_ORIGINS: ORIGIN,
-    WAYBILL_MAX_FEE_PER_GAS: String(10n ** 11n),
+/** What an operator does, as docs/operate.md says it, up to the deploy. */
+async function deploy({ project }: TestAccount, chain: Chain): Promise<Operator> {
+  const { anvil, rpc } = chain;
+  const operator = await Operator.hire(project, {
+    stage: STAGE,
+    chainId: anvil.chainId,
+    rpc: rpc.url,
+    confirmations: CONFIRMATIONS,
+    blockTime: BLOCK_TIME,
+    settings: { WAYBILL_RETENTION: String(RETENTION), WAYBILL_ORIGINS: ORIGIN },
   });
-  for (const command of [["secret", "set", "Rpc", rpc.url], ["deploy"]]) {
-    const { code, output } = await project.sst(...command, "--stage", STAGE);
-    if (code !== 0) throw new Error(`sst ${command[0]} ended with ${code}:\n${output}`);
-  }
+  await chain.fund(operator.deployer.address);
+  await operator.configures(await operator.deploysContract());
+  await operator.does("npx sst secret set Rpc");
+  await operator.does("npx sst deploy");
+  return operator;
 }
 
-/** Anvil with the contract, and a node before it that can be made to fail. */
+/** Somebody with the rights that the page asks for, and no others. */
+async function operatorRole(account: string): Promise<Role> {
+  const [policy, ...more] = blocksOf(await handbook(), "json");
+  if (!policy || more.length > 0) throw new Error("the page must have one policy");
+  const arn = `arn:aws:iam::${account}:user/operator`;
+  const assumeRolePolicy = JSON.stringify({ Version: "2012-10-17", Statement: [] });
+  return new Role({ name: "operator", arn, inlinePolicies: [{ policy }], assumeRolePolicy });
+}
+
+/** Anvil, and a node before it that can be made to fail. */
 class Chain {
   readonly anvil: Anvil;
-  readonly contract: DeployedContract;
   readonly rpc: RpcProxy;
   readonly #node: JsonRpcProvider;
 
-  private constructor(anvil: Anvil, contract: DeployedContract, rpc: RpcProxy, node: JsonRpcProvider) {
+  private constructor(anvil: Anvil, rpc: RpcProxy, node: JsonRpcProvider) {
     this.anvil = anvil;
-    this.contract = contract;
     this.rpc = rpc;
     this.#node = node;
   }
@@ -172,20 +184,19 @@ class Chain {
   static async start(): Promise<Chain> {
     const anvil = await startAnvil({ blockTime: BLOCK_TIME / 1000 });
     const node = new JsonRpcProvider(anvil.url, anvil.chainId, { staticNetwork: true, cacheTimeout: -1 });
-    const contract = await deployContract(new Wallet(anvil.accounts[0]!.privateKey, node));
-    return new Chain(anvil, contract, await startRpcProxy(anvil.url), node);
+    return new Chain(anvil, await startRpcProxy(anvil.url), node);
   }
 
   async fund(address: string): Promise<void> {
     await this.#node.send("anvil_setBalance", [address, toQuantity(10n ** 20n)]);
   }
 
-  async verified(task: Hex, notice: Hex): Promise<bigint> {
-    return (await this.#read("state", task, 0, notice)).verified as bigint;
+  async verified(contract: Address, task: Hex, notice: Hex): Promise<bigint> {
+    return (await this.#read(contract, "state", task, 0, notice)).verified as bigint;
   }
 
-  async seq(task: Hex): Promise<bigint> {
-    return (await this.#read("latest", task)).seq as bigint;
+  async seq(contract: Address, task: Hex): Promise<bigint> {
+    return (await this.#read(contract, "latest", task)).seq as bigint;
   }
 
   async now(): Promise<number> {
@@ -198,7 +209,7 @@ class Chain {
     await this.anvil.stop();
   }
 
-  async #read(view: string, ...values: unknown[]): Promise<Record<string, unknown>> {
-    return new Contract(this.contract.contract, waybillAbi, this.#node).getFunction(view)(...values);
+  async #read(contract: Address, view: string, ...values: unknown[]): Promise<Record<string, unknown>> {
+    return new Contract(contract, waybillAbi, this.#node).getFunction(view)(...values);
   }
 }

@@ -4,18 +4,18 @@ import type { Role } from "../roles.ts";
 import type { Shapes } from "../shapes.ts";
 import { type AwsAnswer, type AwsCall, AwsError, inputOf, json } from "./server.ts";
 
-/** KMS with one key under its own policy, which answers to its id and its ARN. Its signatures have either s, in turn, as a real KMS's do. */
+/** KMS with one key under its own policy, which answers to its id, its ARN and its alias. Its signatures have either s, in turn, as a real KMS's do. */
 export class Kms {
   /** What was asked of the key. */
   readonly uses: string[] = [];
   readonly arn: string;
-  readonly #id: string;
+  readonly #names: readonly unknown[];
   readonly #key: KmsKey;
   readonly #policy: readonly Statement[];
 
-  constructor(key: KmsKey, { id, arn, policy }: Shapes["key"]) {
+  constructor(key: KmsKey, { id, arn, alias, policy }: Shapes["key"]) {
     this.#key = key;
-    this.#id = id;
+    this.#names = [id, arn, alias];
     this.arn = arn;
     this.#policy = statementsOf(policy);
   }
@@ -28,7 +28,7 @@ export class Kms {
 
   answer(call: AwsCall): AwsAnswer | null {
     const input = inputOf(call);
-    if (input.KeyId !== this.#id && input.KeyId !== this.arn) throw new AwsError("NotFoundException", "no such key");
+    if (!this.#names.includes(input.KeyId)) throw new AwsError("NotFoundException", "no such key");
     this.uses.push(call.operation);
     if (call.operation === "GetPublicKey") return json({ KeyId: this.arn, ...publicKeyAnswer(this.#key) });
     if (call.operation !== "Sign") return null;
