@@ -1,6 +1,6 @@
 import { AwsFault } from "./aws.ts";
 import type { CredentialSource } from "./credentials.ts";
-import { type Answer, Signed } from "./signed.ts";
+import { type Answer, type Exchange, Signed } from "./signed.ts";
 
 export interface AwsJsonOptions {
   readonly endpoint: URL;
@@ -8,6 +8,7 @@ export interface AwsJsonOptions {
   readonly credentials: CredentialSource;
   /** Milliseconds for one call, retries included. */
   readonly timeout?: number | undefined;
+  readonly exchange?: Exchange | undefined;
 }
 
 /** A service with AWS's JSON protocol. Each has an SDK client of 300 KiB, and we make one or two calls. */

@@ -27,6 +27,8 @@ export interface Config extends StoreConfig {
   readonly contract: Address;
   /** JSON-RPC URL, or several: when one fails, the next one is asked. They may carry keys: never in a message or log. */
   readonly rpc: string | readonly string[];
+  /** How requests get to the nodes where they don't go straight on. */
+  readonly fetch?: typeof fetch;
   /** Blocks on top before anything counts as being on the chain. */
   readonly confirmations: number;
   /** Milliseconds between blocks. */

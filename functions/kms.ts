@@ -8,6 +8,7 @@ import { AwsJson } from "./aws-json.ts";
 import { credentialsFrom } from "./credentials.ts";
 import { endpointOf } from "./endpoint.ts";
 import type { Relayer } from "./relay.ts";
+import type { Exchange } from "./signed.ts";
 
 /** What retrying can't cure: the operator must name another key, or give the publisher its rights. */
 const WRONG: Readonly<Record<string, string>> = {
@@ -27,6 +28,8 @@ export interface KmsOptions {
   readonly endpoint?: string;
   /** Milliseconds for one call, retries included. */
   readonly timeout?: number;
+  /** How KMS is reached where requests don't go straight on. */
+  readonly exchange?: Exchange;
   /** Whose key it is, for messages. Default "relayer's". */
   readonly whose?: string;
 }
@@ -38,11 +41,11 @@ export interface KmsOptions {
  * doesn't answer or the key is out of use; BAD_SERVER for a signature that isn't this key's. So does `sign`.
  */
 export async function kmsRelayer(key: string, options: KmsOptions): Promise<Relayer> {
-  const { region, timeout, whose = "relayer's" } = options;
+  const { region, timeout, exchange, whose = "relayer's" } = options;
   const kms = new AwsJson(
     "kms",
     { name: "TrentService", version: "1.1" },
-    { endpoint: whereFor(options), region, credentials: credentialsFrom(), timeout },
+    { endpoint: whereFor(options), region, credentials: credentialsFrom(), timeout, exchange },
   );
   const refuse = (error: unknown): never => {
     throw refusalOf(error, whose);

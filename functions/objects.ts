@@ -4,7 +4,7 @@ import * as z from "zod/mini";
 import { AwsFault, unavailable } from "./aws.ts";
 import { type CredentialSource, type Credentials, credentialsFrom } from "./credentials.ts";
 import { type BucketPlace, bucketUrl } from "./endpoint.ts";
-import { type Answer, type Ask, escapeUri, Signed } from "./signed.ts";
+import { type Answer, type Ask, type Exchange, escapeUri, Signed } from "./signed.ts";
 
 /** What one DeleteObjects may name, and one page of a listing tell. */
 const MAX_KEYS = 1_000;
@@ -21,6 +21,8 @@ const MISPLACED =
 export interface StoreConfig extends BucketPlace {
   /** Without them, the environment's, or what the SDK finds (role, profile). */
   readonly s3Credentials?: Credentials;
+  /** How requests get to the store where they don't go straight on. */
+  readonly exchange?: Exchange;
 }
 
 /** Writes only if nothing is there, or only over exactly that version. */
@@ -70,6 +72,7 @@ export class Objects {
       region: config.region,
       credentials,
       codeOf,
+      exchange: config.exchange,
     });
   }
 

@@ -23,6 +23,8 @@ export interface PublisherDeps {
   readonly contract: Address;
   /** JSON-RPC URLs. Each step uses one of them, and the next one after it failed; transactions go to all. May carry keys: they are in no error and no log line. */
   readonly rpc: string | readonly string[];
+  /** How requests get there where they don't go straight on. */
+  readonly fetch?: typeof fetch | undefined;
   readonly confirmations: number;
   /** Milliseconds between blocks. */
   readonly blockTime: number;
@@ -64,7 +66,8 @@ export class Publisher {
     const domain = { chainId, contract };
     const urls = typeof deps.rpc === "string" ? [deps.rpc] : deps.rpc;
     if (urls.length === 0) throw new WaybillError("USAGE", "There must be at least one RPC URL.");
-    this.#viewpoints = urls.map((url) => new Viewpoint(url, domain, confirmations, relayer.address));
+    const options = { confirmations, relayer: relayer.address, fetch: deps.fetch };
+    this.#viewpoints = urls.map((url) => new Viewpoint(url, domain, options));
     this.#stillMs = STILL_BLOCKS * blockTime;
     const log = new Log("publisher", deps.log);
     this.#desk = {

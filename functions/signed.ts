@@ -12,7 +12,7 @@ const MAX_TRIES = 4;
 /** What hangs for so long may be quicker over another connection. */
 const TRY_TIMEOUT_MS = 3_000;
 /** Far above a manifest of 10,000 parts and a page of a listing, the largest that we ask for; and a function has little memory. */
-const MAX_BODY: number = 16 * 1024 * 1024;
+export const MAX_BODY: number = 16 * 1024 * 1024;
 /** As many as the SDK's own client has. */
 const MAX_SOCKETS = 50;
 /** S3 closes idle connections after about 5 s: one that is about to die should not be used. */
@@ -50,6 +50,12 @@ export interface Answer {
   readonly bytes: Uint8Array;
 }
 
+/**
+ * How one request is made, straight on or by another way. @throws whatever kept an answer from coming whole; of an AwsFault the
+ * words are told.
+ */
+export type Exchange = (request: SignedRequest, signal: AbortSignal) => Promise<Omit<Answer, "code">>;
+
 export interface SignedOptions {
   readonly endpoint: URL;
   readonly service: string;
@@ -59,6 +65,8 @@ export interface SignedOptions {
   readonly codeOf: (answer: Omit<Answer, "code">) => string;
   /** Milliseconds for a call. Default 8,000. */
   readonly timeout?: number | undefined;
+  /** Without it, requests go straight on over kept connections. */
+  readonly exchange?: Exchange | undefined;
 }
 
 /**
@@ -93,7 +101,8 @@ export class Signed {
     const end = performance.now() + timeout;
     for (let tries = 1, corrected = false; ; tries++) {
       const skew = this.#skew;
-      const answer = await this.#once(ask, Math.min(TRY_TIMEOUT_MS, end - performance.now()));
+      const outcome = await this.#once(ask, Math.min(TRY_TIMEOUT_MS, end - performance.now()));
+      const answer = outcome instanceof AwsFault ? null : outcome;
       if (answer && answer.status < 400) {
         this.#retries = Math.min(RETRIES.most, this.#retries + RETRIES.perSuccess);
         return answer;
@@ -103,7 +112,7 @@ export class Signed {
         continue;
       }
       const pause = pauseAfter(answer, tries);
-      if (pause === null || this.#retries < 1 || performance.now() + pause >= end) return answer ?? silent();
+      if (pause === null || this.#retries < 1 || performance.now() + pause >= end) return resultOf(outcome);
       this.#retries -= 1;
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
@@ -113,20 +122,23 @@ export class Signed {
     this.#agent.destroy();
   }
 
-  /** Null when nothing could be learned: the request may have been carried out, or not. */
-  async #once(ask: Ask, timeout: number): Promise<Answer | null> {
+  /** A fault when nothing could be learned: the request may have been carried out, or not. */
+  async #once(ask: Ask, timeout: number): Promise<Answer | AwsFault> {
     const request = await this.#sign(ask); // what is wrong with the credentials is no fault that passes
+    const { exchange } = this.#options;
     try {
-      const answer = await exchange(request, this.#agent, timeout);
+      const answer = await (exchange
+        ? exchange(request, AbortSignal.timeout(Math.max(0, timeout)))
+        : straight(request, this.#agent, timeout));
       const code = answer.status < 300 ? "" : this.#options.codeOf(answer);
       if (SKEWED.test(code)) this.#correct(answer.headers.date);
       return { ...answer, code };
-    } catch {
-      return null;
+    } catch (error) {
+      return error instanceof AwsFault ? error : new AwsFault("NoAnswer", 0);
     }
   }
 
-  async #sign({ method, path, query, headers, body }: Ask): Promise<Request> {
+  async #sign({ method, path, query, headers, body }: Ask): Promise<SignedRequest> {
     const { endpoint } = this.#options;
     const request = {
       method,
@@ -148,7 +160,8 @@ export class Signed {
   }
 }
 
-type Request = Awaited<ReturnType<SignatureV4["presign"]>>;
+/** The SDK's requests look like this, too. */
+export type SignedRequest = Awaited<ReturnType<SignatureV4["presign"]>>;
 
 /** Milliseconds until another try; null where none would help. */
 function pauseAfter(answer: Answer | null, tries: number): number | null {
@@ -160,18 +173,23 @@ function pauseAfter(answer: Answer | null, tries: number): number | null {
   return Math.max(Math.random() * most, Number(headers["retry-after"] ?? 0) * 1000 || 0);
 }
 
-function silent(): never {
-  throw new AwsFault("NoAnswer", 0);
+function resultOf(outcome: Answer | AwsFault): Answer {
+  if (outcome instanceof AwsFault) throw outcome;
+  return outcome;
 }
 
 function transportOf({ protocol }: { protocol: string }): typeof http | typeof https {
   return protocol === "https:" ? https : http;
 }
 
-function exchange({ body, ...request }: Request, agent: http.Agent, timeout: number): Promise<Omit<Answer, "code">> {
+function straight(
+  { body, ...request }: SignedRequest,
+  agent: http.Agent,
+  timeout: number,
+): Promise<Omit<Answer, "code">> {
   return new Promise((resolve, reject) => {
     const { method, protocol, hostname, port, headers } = request;
-    const path = `${request.path}${queryText(request.query)}`;
+    const path = targetOf(request);
     const sent = transportOf(request).request({ method, protocol, hostname, port, path, headers, agent });
     // What has come while this process was held up counts.
     const timer = setTimeout(() => setImmediate(() => sent.destroy(new Error("no answer in time"))), timeout);
@@ -203,10 +221,10 @@ function exchange({ body, ...request }: Request, agent: http.Agent, timeout: num
   });
 }
 
-/** Escaped as the signature has it. */
-function queryText(query: Request["query"] = {}): string {
-  const pairs = Object.entries(query).map(([name, value]) => `${escapeUri(name)}=${escapeUri(String(value))}`);
-  return pairs.length === 0 ? "" : `?${pairs.join("&")}`;
+/** Path and query, escaped as the signature has it. */
+export function targetOf({ path, query = {} }: Pick<SignedRequest, "path" | "query">): string {
+  const pairs = Object.entries(query).map(([name, value]) => `${escapeUri(name)}=${escapeUri(String(value ?? ""))}`);
+  return pairs.length === 0 ? path : `${path}?${pairs.join("&")}`;
 }
 
 /** RFC 3986: encodeURIComponent leaves some alone that a signature does not. */

@@ -2,6 +2,7 @@ import * as z from "zod/mini";
 import { WaybillError } from "../lib/protocol/errors.ts";
 import { keystoreRelayer } from "./keystore.ts";
 import { keyRelayer, type Relayer } from "./relay.ts";
+import type { Exchange } from "./signed.ts";
 
 const set = z.string().check(z.minLength(1));
 const privateKey = z.string().check(z.regex(/^0x[0-9a-fA-F]{64}$/));
@@ -19,13 +20,14 @@ const NAMES = [
 ] as const;
 
 /**
- * The account that pays, from where the environment says that its key is.
+ * The account that pays, from where the environment says that its key is. `exchange`: how KMS is reached if not straight on.
  *
  * @throws WaybillError USAGE that names the variables, and never a value; and as `kmsRelayer` and `keystoreRelayer`.
  */
 export async function relayerFromEnv(
   env: Readonly<Record<string, string | undefined>>,
   region: string,
+  exchange?: Exchange,
 ): Promise<Relayer> {
   const given = NAMES.filter((name) => env[name] !== undefined && env[name] !== "");
   const parsed = holder.safeParse(Object.fromEntries(given.map((name) => [name, env[name]])));
@@ -40,5 +42,5 @@ export async function relayerFromEnv(
   if ("WAYBILL_RELAYER_KEYSTORE" in from)
     return keystoreRelayer(from.WAYBILL_RELAYER_KEYSTORE, from.WAYBILL_RELAYER_PASSWORD_FILE);
   const { kmsRelayer } = await import("./kms.ts");
-  return kmsRelayer(from.WAYBILL_RELAYER_KMS_KEY, { region });
+  return kmsRelayer(from.WAYBILL_RELAYER_KMS_KEY, { region, ...(exchange && { exchange }) });
 }

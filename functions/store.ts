@@ -1,3 +1,4 @@
+import { Readable } from "node:stream";
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
@@ -6,6 +7,7 @@ import {
   type ListMultipartUploadsCommandOutput,
   ListPartsCommand,
   S3Client,
+  type S3ClientConfig,
 } from "@aws-sdk/client-s3";
 import { compositeChecksum } from "../lib/protocol/manifest.ts";
 import type { PartRequest } from "../lib/protocol/requests.ts";
@@ -13,7 +15,7 @@ import type { PartUrl } from "../lib/protocol/wire.ts";
 import { faultOf, quietSdk, unavailable } from "./aws.ts";
 import type { StoreConfig } from "./objects.ts";
 import { Payloads } from "./payloads.ts";
-import { CALL_TIMEOUT_MS } from "./signed.ts";
+import { CALL_TIMEOUT_MS, type Exchange } from "./signed.ts";
 
 export type { Condition, ListedObject, StoreConfig } from "./objects.ts";
 export type { StoredObject } from "./payloads.ts";
@@ -63,6 +65,7 @@ export class Store extends Payloads {
       requestChecksumCalculation: "WHEN_REQUIRED",
       responseChecksumValidation: "WHEN_REQUIRED",
       ...(config.s3Endpoint && { endpoint: config.s3Endpoint, forcePathStyle: true }),
+      ...(config.exchange && { requestHandler: handlerBy(config.exchange) }),
     });
   }
 
@@ -222,6 +225,19 @@ export class Store extends Payloads {
       throw unavailable("store", error);
     }
   }
+}
+
+/** The SDK's requests by our way; each has its signal. */
+function handlerBy(exchange: Exchange): NonNullable<S3ClientConfig["requestHandler"]> {
+  return {
+    handle: async (
+      request: Parameters<Exchange>[0],
+      { abortSignal = AbortSignal.timeout(COMPLETE_TIMEOUT_MS) } = {},
+    ) => {
+      const { status, headers, bytes } = await exchange(request, abortSignal as AbortSignal);
+      return { response: { statusCode: status, headers, body: Readable.from([bytes]) } };
+    },
+  };
 }
 
 function withinCall(): { abortSignal: AbortSignal } {

@@ -33,12 +33,20 @@ export class Viewpoint extends RelayCalls {
   readonly #confirmations: number;
 
   /** @throws WaybillError USAGE if `url` is no http(s) URL. */
-  constructor(url: string, domain: Domain, confirmations: number, relayer: Address) {
-    const rpc = new Rpc(url);
+  constructor(
+    url: string,
+    domain: Domain,
+    {
+      confirmations,
+      relayer,
+      fetch: send,
+    }: { confirmations: number; relayer: Address; fetch?: typeof fetch | undefined },
+  ) {
+    const rpc = new Rpc(url, { fetch: send });
     super(rpc, domain, relayer);
     this.#rpc = rpc;
     this.#confirmations = confirmations;
-    this.#node = new Node(url, { ...domain, confirmations }, () => {});
+    this.#node = new Node(url, { ...domain, confirmations, fetch: send }, () => {});
   }
 
   /** @throws WaybillError WRONG_CHAIN when the node serves another chain, or there is no Waybill contract. */

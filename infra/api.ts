@@ -1,3 +1,4 @@
+import { API_CORS } from "../functions/cors.ts";
 import { type ApiFunction, routes } from "./routes.ts";
 import type { Stage } from "./stages.ts";
 
@@ -71,9 +72,9 @@ function corsOf({ origins }: Stage): sst.aws.ApiGatewayV2Args["cors"] {
   if (origins.length === 0) return false;
   return {
     allowOrigins: [...origins],
-    allowMethods: ["GET", "POST", "PUT", "DELETE"],
-    allowHeaders: ["content-type", "content-digest", "signature", "signature-input", "x-request-id"],
-    exposeHeaders: ["retry-after", "x-request-id"],
+    allowMethods: [...API_CORS.methods],
+    allowHeaders: [...API_CORS.headers],
+    exposeHeaders: [...API_CORS.exposed],
     maxAge: "1 day",
   };
 }

@@ -1,3 +1,4 @@
+import { BUCKET_CORS } from "../functions/cors.ts";
 import type { Stage } from "./stages.ts";
 
 /** A presigned URL is good for 15 minutes; whatever was signed longer ago is refused, whoever signed it for how long. */
@@ -53,9 +54,9 @@ function corsOf({ origins }: Stage): sst.aws.BucketArgs["cors"] {
   if (origins.length === 0) return false;
   return {
     allowOrigins: [...origins],
-    allowMethods: ["GET", "HEAD", "PUT"],
-    allowHeaders: ["range", "if-match", "content-type", "x-amz-checksum-sha256"],
-    exposeHeaders: ["ETag", "Content-Range", "Content-Length", "x-amz-checksum-sha256", "x-amz-checksum-type"],
+    allowMethods: [...BUCKET_CORS.methods],
+    allowHeaders: [...BUCKET_CORS.headers],
+    exposeHeaders: [...BUCKET_CORS.exposed],
     maxAge: "1 day",
   };
 }

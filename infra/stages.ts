@@ -1,5 +1,6 @@
 import * as z from "zod/mini";
 import { configFromEnv } from "../functions/config.ts";
+import { pageOrigins } from "../functions/cors.ts";
 import { METRIC_NAMESPACE } from "../functions/metric-names.ts";
 import { WaybillError } from "../lib/protocol/errors.ts";
 
@@ -76,21 +77,13 @@ const number = z.pipe(
 );
 const positive = z.pipe(number, z.number().check(z.gt(0)));
 const count = z.pipe(number, z.int().check(z.gte(1)));
-const origins = z.pipe(
-  z.pipe(
-    z.string(),
-    z.transform((text) => text.split(",").map((part) => part.trim())),
-  ),
-  // No wildcard: a page that can use a member's key in a browser is named, or it can't.
-  z.array(z.string().check(z.regex(/^https?:\/\/[a-z0-9.-]+(:[0-9]{1,5})?$/))),
-);
 
 const settings = z.object({
   /** sst.config.ts reads it before this is checked; so what looks like a yes and isn't one stops the deployment. */
   WAYBILL_PROTECTED: z.optional(z.enum(["0", "1"])),
   WAYBILL_MAX_FEE_PER_GAS: z.string().check(z.regex(/^[0-9]{1,30}$/)),
   WAYBILL_FEES: z.optional(z.enum(["market", "legacy"])),
-  WAYBILL_ORIGINS: z._default(origins, []),
+  WAYBILL_ORIGINS: z._default(pageOrigins, []),
   WAYBILL_DOMAIN: z.optional(z.string().check(z.regex(/^([a-z0-9-]+\.)+[a-z]{2,}$/))),
   WAYBILL_ALARM_EMAIL: z.optional(z.email()),
   WAYBILL_MONTHLY_BUDGET: z._default(positive, 50),

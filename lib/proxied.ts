@@ -53,6 +53,10 @@ export class ProxiedFetch implements Outbound {
     }
   };
 
+  isProxied(url: URL): boolean {
+    return this.#proxyOf(url) !== null;
+  }
+
   close(): void {
     for (const origin of this.#origins.values()) origin.close(new Error("The connections were closed."));
   }

@@ -4,6 +4,7 @@ import https from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import { WaybillError } from "../lib/protocol/errors.ts";
+import { allowing } from "./cors.ts";
 import { Shedding } from "./shedding.ts";
 
 /** Where a server listens. */
@@ -32,6 +33,8 @@ export interface ServerOptions extends Place {
   readonly tls?: TlsFiles;
   /** Connections at a time; more are closed at once. Default: as many as the system gives. */
   readonly maxConnections?: number;
+  /** Exact origins of web pages that may use it from a browser. Default: none. */
+  readonly origins?: readonly string[];
   /** Told of every request when it is over. */
   readonly onExchange?: (exchange: Exchange) => void;
 }
@@ -75,7 +78,7 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
   const server = await newServer(options.tls);
   server.maxConnections = options.maxConnections ?? Number.POSITIVE_INFINITY;
   server.keepAliveTimeout = KEEP_ALIVE_MS;
-  const desk = new Desk(options.onExchange);
+  const desk = new Desk(options);
   server.on("request", desk.listener);
   server.on(server instanceof https.Server ? "secureConnection" : "connection", (socket: Socket) =>
     desk.welcome(socket),
@@ -170,7 +173,7 @@ async function drain(server: http.Server, desk: Desk, limit: number): Promise<nu
 
 /** Takes requests in, and knows which are running. */
 class Desk {
-  readonly #onExchange: ((exchange: Exchange) => void) | undefined;
+  readonly #options: Pick<ServerOptions, "onExchange" | "origins">;
   readonly #answers = new Set<ServerResponse>();
   readonly #polls = new Set<AbortController>();
   /** Connections, and how many requests on each are being answered. */
@@ -179,8 +182,8 @@ class Desk {
   #leaving = false;
   #closing = false;
 
-  constructor(onExchange: ((exchange: Exchange) => void) | undefined) {
-    this.#onExchange = onExchange;
+  constructor(options: Pick<ServerOptions, "onExchange" | "origins">) {
+    this.#options = options;
   }
 
   get running(): number {
@@ -196,7 +199,7 @@ class Desk {
   }
 
   mount(app: Mounted): void {
-    this.#app = new Shedding(app);
+    this.#app = allowing(new Shedding(app), this.#options.origins ?? []);
   }
 
   announce(): void {
@@ -228,7 +231,12 @@ class Desk {
     response.once("close", () => {
       this.#answers.delete(response);
       this.#finished(socket);
-      this.#onExchange?.({ method, url, status: response.statusCode, seconds: (performance.now() - begun) / 1000 });
+      this.#options.onExchange?.({
+        method,
+        url,
+        status: response.statusCode,
+        seconds: (performance.now() - begun) / 1000,
+      });
     });
   }
 

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { encryptKeystoreJsonSync, JsonRpcProvider, toQuantity, Wallet } from "ethers";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { BUCKET_CORS } from "../functions/cors.ts";
 import { METRICS } from "../functions/metric-names.ts";
 import { startAnvil } from "../local/anvil.ts";
 import { startStore } from "../local/store/store.ts";
@@ -105,14 +106,23 @@ describe("docs/on-premises.md", () => {
 
   it("explains every variable that serve reads, and names none that it doesn't", async () => {
     const read = await Promise.all(
-      ["functions/config.ts", "functions/publisher.ts", "functions/signers.ts", "cli/commands/serve.ts"].map((path) =>
-        readFile(join(ROOT, path), "utf8"),
-      ),
+      [
+        "functions/config.ts",
+        "functions/cors.ts",
+        "functions/publisher.ts",
+        "functions/signers.ts",
+        "cli/commands/serve.ts",
+      ].map((path) => readFile(join(ROOT, path), "utf8")),
     );
     const variables = new Set(read.join("\n").match(/(?:WAYBILL_(?!QUEUE)|AWS_(?:REGION|ACC|SEC))[A-Z0-9_]+/g));
     const explained = page.slice(page.indexOf("| setting"), page.indexOf("## 6 Run it"));
     for (const name of variables) expect(explained).toContain(`\`${name}\``);
     for (const name of page.match(/WAYBILL_[A-Z0-9_]+/g)!) expect([...variables, "WAYBILL_"]).toContain(name);
+  });
+
+  it("lists the CORS rules that a page needs of the bucket", () => {
+    const rules = /let the bucket's CORS rules allow(.+?)\n\n/s.exec(page)![1]!;
+    for (const name of Object.values(BUCKET_CORS).flat()) expect(rules).toContain(name);
   });
 
   it("names only options and metrics that there are", async () => {

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { type Command, Option } from "commander";
 import type { Finding } from "../../local/serve/checks.ts";
-import type { ServeChoices } from "../../local/serve/settings.ts";
+import type { ServeChoices, WayOut } from "../../local/serve/settings.ts";
 import { type Context, newAction, place, positive, whole } from "../command.ts";
 import { answer, note } from "../output.ts";
 import { version } from "../version.ts";
@@ -76,14 +76,24 @@ export function serve(context: Context): Command {
 const LISTEN: Place = { host: "127.0.0.1", port: 8080 };
 const METRICS: Place = { host: "127.0.0.1", port: 9464 };
 
-async function run(options: Options, { signal }: Context): Promise<void> {
+async function run(options: Options, context: Context): Promise<void> {
+  const { outbound } = await import("../../lib/outbound.ts");
+  const way = await outbound();
+  try {
+    await serveBy(way, options, context);
+  } finally {
+    way.close();
+  }
+}
+
+async function serveBy(way: WayOut, options: Options, { signal }: Context): Promise<void> {
   const { needPeers, servePeers } = await import("../../local/peers.ts");
   needPeers(servePeers(), "waybill serve");
   const { readSettings, tlsOf } = await import("../../local/serve/settings.ts");
   const { check, errorIn } = await import("../../local/serve/checks.ts");
   const { metrics, tlsCert, tlsKey } = options;
   const choices = { ...options, tls: tlsOf(tlsCert, tlsKey), metrics: metrics === false ? null : metrics };
-  const settings = await readSettings(process.env, choices);
+  const settings = await readSettings(process.env, choices, way);
   const findings = await check(settings);
   const error = errorIn(findings);
   if (options.check) report(findings, error === null, options.json);

@@ -18,7 +18,7 @@ export async function checkBucket(store: Store, config: Config): Promise<Waybill
   const id = randomBytes(16).toString("hex");
   const [small, payload] = [PLACE + id.padEnd(LONGEST_NAME, "0"), PLACE + id];
   try {
-    return (await checkConditions(store, small)) ?? (await checkParts(store, payload));
+    return (await checkConditions(store, small)) ?? (await checkParts(store, payload, config.fetch ?? fetch));
   } catch (error) {
     return explained(error, config);
   } finally {
@@ -37,7 +37,7 @@ async function checkConditions(store: Store, key: string): Promise<WaybillError 
   return null;
 }
 
-async function checkParts(store: Store, key: string): Promise<WaybillError | null> {
+async function checkParts(store: Store, key: string, send: typeof fetch): Promise<WaybillError | null> {
   const body = randomBytes(64);
   const sha256 = createHash("sha256").update(body).digest("base64");
   for (const wanted of ["done", "exists"] as const) {
@@ -45,9 +45,9 @@ async function checkParts(store: Store, key: string): Promise<WaybillError | nul
     try {
       const { urls } = await store.presignParts(key, upload, [{ number: 1, length: body.length, sha256 }]);
       const { url, headers } = urls[0]!;
-      if ((await put(url, headers, randomBytes(64))).ok)
+      if ((await put(url, headers, randomBytes(64), send)).ok)
         return broken("takes a part whose SHA-256 is not the signed one");
-      const etag = (await put(url, headers, body)).headers.get("etag");
+      const etag = (await put(url, headers, body, send)).headers.get("etag");
       if (etag === null) return broken("refuses a part with the signed SHA-256");
       const ending = await store.complete(key, upload, [{ number: 1, etag, sha256 }]);
       if (ending !== wanted)
@@ -61,9 +61,14 @@ async function checkParts(store: Store, key: string): Promise<WaybillError | nul
   return found?.checksum === `${composite}-1` ? null : broken("does not tell the SHA-256 of what it holds");
 }
 
-async function put(url: string, headers: Record<string, string>, body: Uint8Array<ArrayBuffer>): Promise<Response> {
+async function put(
+  url: string,
+  headers: Record<string, string>,
+  body: Uint8Array<ArrayBuffer>,
+  send: typeof fetch,
+): Promise<Response> {
   const { "content-length": _, ...sent } = headers; // fetch counts itself
-  const response = await fetch(url, { method: "PUT", headers: sent, body, redirect: "manual" });
+  const response = await send(url, { method: "PUT", headers: sent, body, redirect: "manual" });
   await response.arrayBuffer();
   return response;
 }
@@ -78,6 +83,9 @@ function broken(what: string): WaybillError {
 function explained(error: unknown, { bucket, s3Endpoint }: Config): WaybillError {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : "no answer";
   const where = s3Endpoint === undefined ? "AWS" : new URL(s3Endpoint).host;
+  const [, proxy] = /^NoAnswer: (.+) \(0\)$/.exec(cause) ?? [];
+  if (proxy !== undefined)
+    return new WaybillError("UNREACHABLE", `The S3 server at ${where} can't be reached. ${proxy}`);
   if (/NoAnswer/.test(cause))
     return new WaybillError(
       "UNREACHABLE",

@@ -55,6 +55,9 @@ async function checkChain({ config }: Settings): Promise<Finding[]> {
   const wrong = looks.find((look): look is WaybillError => look instanceof WaybillError && look.code !== "UNAVAILABLE");
   if (wrong)
     return [failed("chain", wrong.code, `${wrong.message} Check WAYBILL_RPC, WAYBILL_CHAIN_ID and WAYBILL_CONTRACT.`)];
+  const proxy = looks.find(
+    (look) => look instanceof WaybillError && /^(The proxy|A certificate behind) /.test(look.message),
+  );
   const newest = Math.max(...heads.map(({ block }) => block));
   const timestamp = Math.max(...heads.map((head) => head.timestamp));
   if (heads.length === 0)
@@ -62,7 +65,9 @@ async function checkChain({ config }: Settings): Promise<Finding[]> {
       failed(
         "chain",
         "UNREACHABLE",
-        "No node of WAYBILL_RPC answers. Check the URL, and that this machine may reach it.",
+        proxy instanceof WaybillError
+          ? `No node of WAYBILL_RPC can be reached. ${proxy.message}`
+          : "No node of WAYBILL_RPC answers. Check the URL, and that this machine may reach it.",
       ),
     ];
   const silent = urls.length - heads.length;
@@ -126,7 +131,7 @@ async function checkRelayer({ purse, config }: Settings): Promise<Finding[]> {
   if (purse === null) return [];
   const { relayer, fees } = purse;
   if (fees.kind === "free") return [fine("relayer", `The relayer is ${relayer.address}, and gas is free.`)];
-  const rpc = new Rpc(config.rpc);
+  const rpc = new Rpc(config.rpc, { fetch: config.fetch });
   try {
     const balance = BigInt(String(await rpc.send("eth_getBalance", [relayer.address, "latest"])));
     if (balance > 0n)

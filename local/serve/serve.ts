@@ -41,7 +41,7 @@ export interface Serving {
 
 /** Serves the API, and publishes and sweeps unless told otherwise. @throws WaybillError USAGE when it can't listen there. */
 export async function startServing(settings: Settings, sink: Sink, version: string): Promise<Serving> {
-  const { config, listen, tls, maxConnections } = settings;
+  const { config, listen, tls, maxConnections, origins } = settings;
   const log = new Log("serve", sink);
   const counted = new Registry();
   const store = new Store(config);
@@ -51,6 +51,7 @@ export async function startServing(settings: Settings, sink: Sink, version: stri
   const server = await startServer({
     ...listen,
     maxConnections,
+    origins,
     ...(tls && { tls }),
     onExchange: (exchange) => monitor?.note(exchange),
   });

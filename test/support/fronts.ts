@@ -14,18 +14,19 @@ export interface Front {
 }
 
 /**
- * @param target Where requests go on, under the target's own name; may be told later.
+ * @param target Where requests go on, under the target's own name unless the front keeps its own; may be told later.
  * @param rewrite Pieces of answers to be replaced: what lies behind is named by what lies before it.
  */
 export async function startFront(
   target: () => string,
   rewrite: () => readonly [string, string][] = () => [],
+  keepsHost = false,
 ): Promise<Front> {
   let count = 0;
   const server: Server = createServer({ cert: CERTIFICATE, key: KEY }, (message, response) => {
     count += 1;
     const { hostname, port, host } = new URL(target());
-    const headers = { ...message.headers, host };
+    const headers = { ...message.headers, ...(!keepsHost && { host }) };
     const onward = forward({ hostname, port, path: message.url, method: message.method, headers });
     onward.on("error", () => response.destroy());
     onward.on("response", async (answer) => {
