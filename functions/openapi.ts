@@ -59,7 +59,7 @@ const descriptions: Readonly<Record<string, Description>> = {
   readNotice: about(
     served.readNotice,
     wire.noticeAnswer,
-    "A notice, its manifest and the state of every recipient; for its sender, its recipients and the owner.",
+    "A notice and the state of every recipient, with manifest=true its manifest, too; for its sender, its recipients and the owner.",
   ),
   download: about(
     served.download,
@@ -171,7 +171,8 @@ function pathParameter(name: string): Json {
 /** Alternatives of a query become optional parameters: OpenAPI can't say which go together. */
 function queryParameters(query: z.ZodMiniType | undefined): Json[] {
   if (query === undefined) return [];
-  const { anyOf = [] } = schemaOf(query) as { anyOf?: { properties?: Json }[] };
+  const schema = schemaOf(query) as { anyOf?: { properties?: Json }[] };
+  const { anyOf = [schema as { properties?: Json }] } = schema;
   const properties = Object.assign({}, ...anyOf.map((choice) => choice.properties ?? {})) as Json;
   return Object.entries(properties).map(([name, schema]) => ({ name, in: "query", required: false, schema }));
 }
@@ -189,10 +190,12 @@ function schemaOf(schema: z.ZodMiniType): Json {
 /** What a field's type and name leave open. Two things of one name are told apart by their types. */
 const NOTES: Readonly<Record<string, (schema: Json) => string | null>> = {
   transfer: () => "keccak256 of the tag's UTF-8.",
-  manifest: ({ pattern }) =>
-    String(pattern).startsWith("^0x")
+  manifest: ({ pattern, enum: choices }) => {
+    if (choices !== undefined) return "Whether the manifest is wanted, too: of 10,000 parts it is a megabyte.";
+    return String(pattern).startsWith("^0x")
       ? "SHA-256 of the manifest's bytes."
-      : "Base64 of the manifest's exact bytes (RFC 8785).",
+      : "Base64 of the manifest's exact bytes (RFC 8785).";
+  },
   recipients: ({ type, items }) => {
     if (type === "string") return "Bitmap: bit i is the member with index 104 * page + i.";
     return (items as Json).type === "string" ? "The recipients' accounts, in the order of their bits." : null;

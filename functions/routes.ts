@@ -141,6 +141,7 @@ export const readNotice = answering<typeof wire.noticeAnswer>()({
   method: "GET",
   path: `${task}/notices/{notice}`,
   who: "reader",
+  query: requests.noticeQuery,
   status: [200],
 });
 export const download = answering<typeof wire.downloadAnswer>()({

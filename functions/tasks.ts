@@ -91,12 +91,13 @@ export function createTasks(deps: PostingDeps): Hono {
     }))
     .serve(
       routes.readNotice,
-      async ({ account, chain, ids, standing }) => {
+      async ({ account, chain, ids, query, standing }) => {
         const signed = (await records.notice(ids.task!, ids.notice!)) ?? unknownNotice();
         checkParty(signed, account, standing!);
         const seesAll = standing!.isOwner || signed.notice.sender === account;
         const sees = (recipient: Address): boolean => seesAll || recipient === account;
-        return { answer: await readNotice({ ...deps, chain, sees }, records, ids.notice!, signed) };
+        const { manifest, ...answer } = await readNotice({ ...deps, chain, sees }, records, ids.notice!, signed);
+        return { answer: query.manifest === "true" ? { ...answer, manifest: toBase64(manifest) } : answer };
       },
       // Few tasks have members on another page.
       ({ chain, ids }) => noticeAtHead(chain, ids.task!, 0, ids.notice!).catch(() => null),
@@ -193,7 +194,7 @@ async function readNotice(
   records: Records,
   id: Hex,
   { notice, signature, recipients }: SignedNotice,
-): Promise<NoticeAnswer> {
+): Promise<Omit<NoticeAnswer, "manifest"> & { manifest: Uint8Array }> {
   const ref = { task: notice.task, sender: notice.sender, transfer: notice.transfer };
   const [{ head, state }, manifest, statement] = await Promise.all([
     noticeAtHead(chain, notice.task, notice.page, id),
@@ -220,7 +221,9 @@ async function readNotice(
     published: state !== null,
     withdrawn: state?.withdrawn ?? false,
     transaction: statement.state === "settled" ? statement.transaction : null,
-    manifest: toBase64(manifest.bytes),
+    tag: manifest.manifest.tag,
+    size: manifest.manifest.size,
+    manifest: manifest.bytes,
     head,
   };
 }

@@ -47,7 +47,7 @@ async function tellNotice(
   signal: AbortSignal | undefined,
 ): Promise<NoticeAnswer | null> {
   try {
-    return await api.notice(task, id, signal);
+    return await api.noticeWithManifest(task, id, signal);
   } catch (error) {
     if (error instanceof WaybillError && error.code !== "ABORTED") return null;
     throw error;
@@ -56,7 +56,7 @@ async function tellNotice(
 
 /** The manifest, if it is the one to which the notice commits. */
 function committed({ manifest }: NoticeAnswer, { notice }: NoticeRecord): Manifest | null {
-  const bytes = fromBase64(manifest);
+  const bytes = manifest === undefined ? null : fromBase64(manifest);
   return bytes && manifestDigest(bytes) === notice.manifest ? decodeManifest(bytes) : null;
 }
 

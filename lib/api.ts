@@ -119,9 +119,15 @@ export class Api {
     return this.#calls.call({ ...post(path, { ...manifest, notices: body.notices }, finishAnswer), signal });
   }
 
-  /** How a notice stands, to its sender and recipients; with the manifest that it commits to. */
+  /** How a notice stands, to its sender and recipients. */
   notice(task: Hex, notice: Hex, signal?: AbortSignal): Promise<NoticeAnswer> {
     return this.#calls.call(get(`/v1/tasks/${task}/notices/${notice}`, noticeAnswer, { signal }));
+  }
+
+  /** The same, with the manifest that it commits to. */
+  noticeWithManifest(task: Hex, notice: Hex, signal?: AbortSignal): Promise<NoticeAnswer> {
+    const path = `/v1/tasks/${task}/notices/${notice}`;
+    return this.#calls.call(get(path, noticeAnswer, { query: "?manifest=true", signal }));
   }
 
   download(task: Hex, notice: Hex, signal?: AbortSignal): Promise<DownloadAnswer> {

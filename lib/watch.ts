@@ -1,8 +1,7 @@
 import type { NoticeRecord } from "./chain/ledger.ts";
 import type { NoticeStatus } from "./contractor.ts";
 import { WaybillError } from "./protocol/errors.ts";
-import { type Address, fromBase64 } from "./protocol/hex.ts";
-import { decodeManifest } from "./protocol/manifest.ts";
+import type { Address } from "./protocol/hex.ts";
 import type { ProgressState } from "./protocol/requests.ts";
 import type { Session } from "./session.ts";
 import { pause } from "./waiting.ts";
@@ -110,9 +109,7 @@ export async function progressOf(
 ): Promise<ReadonlyMap<Address, RecipientProgress>> {
   if (!status.recipients.some(({ state }) => state === "outstanding")) return new Map();
   try {
-    const { recipients, manifest } = await session.api.notice(session.task, status.notice);
-    if (!recipients.some(({ progress }) => progress)) return new Map();
-    const { size } = decodeManifest(fromBase64(manifest)!);
+    const { recipients, size } = await session.api.notice(session.task, status.notice);
     return new Map(recipients.flatMap(({ account, progress }) => (progress ? [[account, shown(progress, size)]] : [])));
   } catch {
     return new Map();

@@ -98,8 +98,14 @@ describe.each(["the app", "a socket", "Lambda events"])("through %s", (way) => {
         { account: first.account, state: "verified" },
         { account: second.account, state: "cleared" },
       ]);
-      expect(shown).toMatchObject({ published: true, withdrawn: false, manifest: published.text });
+      const { tag, size } = published.manifest;
+      expect(shown).toMatchObject({ published: true, withdrawn: false, tag, size });
+      expect(shown.manifest).toBeUndefined();
     }
+    const whole = noticeAnswer.parse(expectStatus(await sender.get(`${path}?manifest=true`), 200));
+    expect(whole.manifest).toBe(published.text);
+    const strange = await sender.get(`${path}?manifest=perhaps`);
+    expect(strange).toMatchObject({ status: 400, json: { code: "BAD_REQUEST" } });
   });
 
   it("the task is shown with its members and the newest event", async () => {

@@ -1,7 +1,7 @@
 import type { Ledger, NoticeRecord, RecipientRecord } from "../../lib/chain/ledger.ts";
 import type { Address, Hex } from "../../lib/protocol/hex.ts";
 import { type Names, printable, sizeOf, spanOf, timeOf } from "../words.ts";
-import type { Details } from "./manifests.ts";
+import type { Details } from "./details.ts";
 
 /** How a recipient stands. What it says of its download is its own word; the other states are the chain's. */
 export type State =
@@ -63,7 +63,7 @@ export function standingOf(record: NoticeRecord, details: Details | null, view: 
   const { sender, transfer, deadline } = notice;
   const { account, names, now } = view;
   const role = sender === account ? "sender" : record.recipients.has(account) ? "recipient" : "observer";
-  const { tag = null, size = null } = details?.manifest ?? {};
+  const { tag = null, size = null } = details?.named ?? {};
   return {
     ...{ notice: id, role, sender, senderName: names.of(sender), transfer, tag, size, deadline, now, withdrawn },
     ...{ block: place.block, transaction: place.transaction },

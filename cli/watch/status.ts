@@ -8,7 +8,7 @@ import type { Context } from "../command.ts";
 import { note, warnOfSilence } from "../output.ts";
 import { type Participant, participantOf, taskOf } from "../participant.ts";
 import { jsonLine, Names } from "../words.ts";
-import { type Details, detailsOf } from "./manifests.ts";
+import { type Details, detailsOf } from "./details.ts";
 import { Screen } from "./screen.ts";
 import { described, isOpen, type Standing, standingOf } from "./standing.ts";
 import { type Watched, watch } from "./watched.ts";

@@ -5,8 +5,8 @@ import type { Context } from "../command.ts";
 import { note, warnOfSilence } from "../output.ts";
 import { type Participant, participantOf, taskOf } from "../participant.ts";
 import { jsonLine, Names } from "../words.ts";
+import { detailsOf } from "./details.ts";
 import { type Line, lineOf, noticesIn, type Telling } from "./lines.ts";
-import { detailsOf } from "./manifests.ts";
 import { type Told, type Watched, watch } from "./watched.ts";
 
 interface Options {
@@ -74,7 +74,7 @@ class Tail {
     if (!record || this.#tags.has(notice)) return;
     const isOurs = [record.notice.sender, ledger.owner].includes(account) || record.recipients.has(account);
     const asked = isOurs ? detailsOf(api, record, this.#signal).catch(unlessInterrupted(this.#signal)) : null;
-    this.#tags.set(notice, (await asked)?.manifest?.tag ?? null);
+    this.#tags.set(notice, (await asked)?.named?.tag ?? null);
   }
 }
 

@@ -134,3 +134,5 @@ export const eventsQuery = z.union([
   z.strictObject({ before: cursorText, block: cursorText }),
   z.strictObject({}),
 ]);
+/** Whether the manifest is wanted, too. */
+export const noticeQuery = z.strictObject({ manifest: z.optional(z.enum(["true", "false"])) });

@@ -1,5 +1,6 @@
 import * as z from "zod/mini";
 import { MAX_MESSAGE, PAGE_SIZE } from "./limits.ts";
+import { tagText } from "./manifest.ts";
 import { type Reason, reasonNames } from "./reasons.ts";
 import {
   address,
@@ -86,7 +87,11 @@ export const noticeAnswer = z.object({
   published: z.boolean(),
   withdrawn: z.boolean(),
   transaction: z.nullable(id32),
-  manifest: base64,
+  /** The manifest's: the tag can be checked against the notice's transfer. */
+  tag: tagText,
+  size: count,
+  /** To who asked for it (manifest=true): of 10,000 parts it is a megabyte. */
+  manifest: z.optional(base64),
   head,
 });
 /** `headers` must be sent with every GET of `url`: they are signed. A Range header need not be. */
