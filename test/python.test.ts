@@ -133,7 +133,7 @@ describe.skipIf(python.missing !== null)(`a participant in Python${why}`, () => 
     const stranger = `0x${"5".repeat(40)}`;
     const lies: [string, string, (bytes: Buffer) => Buffer][] = [
       ["/events", "a gap", (bytes) => edited(bytes, ({ events }) => (events as unknown[]).shift())],
-      ["/events", "an opening", (bytes) => Buffer.from(bytes.toString().replaceAll(account(2), stranger))],
+      ["/events", "who is a member", (bytes) => Buffer.from(bytes.toString().replaceAll(account(2), stranger))],
       [
         "/download",
         "a manifest that the notice does not commit to",

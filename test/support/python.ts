@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { ROOT, run } from "./packed.ts";
 
 /** What examples/python-participant.py imports, at the versions that it is tried with. */
-const PACKAGES = ["eth-account==0.14.0", "requests==2.34.2"];
+const PACKAGES = ["eth-account==0.14.0", "requests==2.34.2", "rfc8785==0.1.4", "tenacity==9.1.2"];
 /** Beside the packages of npm, with which it goes. */
 const HOME: string = join(ROOT, "node_modules/.python");
 const PROGRAM: string = join(HOME, process.platform === "win32" ? "Scripts/python.exe" : "bin/python");
