@@ -21,6 +21,11 @@ export function keystorePath(): string {
   return join(configDir(), "key.json");
 }
 
+/** What may be deleted at any time. */
+export function cacheHome(): string {
+  return under("XDG_CACHE_HOME", ".cache");
+}
+
 /** Reading positions. */
 export function stateHome(): string {
   return under("XDG_STATE_HOME", join(".local", "state"));
