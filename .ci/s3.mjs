@@ -1,7 +1,7 @@
 // Tries what Waybill relies on in an S3 on versitygw: builds it, starts it over a temporary folder, and runs `npm run test:s3` on it.
 import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -23,6 +23,15 @@ const install = () => {
   const { status } = spawnSync("go", ["install", target], { stdio: "inherit", env: { ...process.env, GOBIN: FOLDER } });
   console.log(`versitygw ${VERSION}: built in ${Math.round((Date.now() - started) / 1000)} s`);
   return status === 0 && existsSync(join(FOLDER, "versitygw"));
+};
+
+/** What docs/on-premises.md has an operator type are options of this version. */
+const isOnPage = () => {
+  const [line] = /^# versitygw .*$/m.exec(readFileSync("docs/on-premises.md", "utf8"));
+  const help = spawnSync(join(FOLDER, "versitygw"), ["--help"], { encoding: "utf8" }).stdout;
+  const strange = [...line.match(/ --[a-z-]+/g), " posix"].filter((word) => !help.includes(`${word} `));
+  if (strange.length > 0) console.log(`docs/on-premises.md: versitygw has no${strange.join(",")}`);
+  return strange.length === 0;
 };
 
 const freePort = () =>
@@ -81,4 +90,4 @@ const tryIt = async () => {
 
 mkdirSync(FOLDER, { recursive: true });
 if (spawnSync("go", ["version"]).status !== 0) skip("there is no Go to build it with.");
-else process.exit(install() && (await tryIt()) ? 0 : 1);
+else process.exit(install() && isOnPage() && (await tryIt()) ? 0 : 1);
