@@ -31,8 +31,6 @@ const BEARS_MS = 15_000;
 const RECEIVE_TIMEOUT_MS = 8_000;
 /** Until a notice's deadline; by then another call is needed, which is no fault of anybody's on a slow machine. */
 const SEND_MS = 120_000;
-/** The same where a receipt is lost, so that this end comes soon. */
-const LOST_MS = 20_000;
 /** How long somebody waits for an API that is silent: its own 30 s would only make the run longer. */
 const SILENCE_MS = 2_500;
 /** Calls that somebody makes before giving up on a system that is well again, beside one for each fault. */
@@ -118,8 +116,7 @@ export class Trip {
   async #send(channel: SharedFileDataChannel): Promise<void> {
     const target = this.#pair.wallets[1].address;
     const common = { partSize: PART_SIZE, tag: this.#tag, signal: this.#given.signal, ensureAllSucc: true };
-    const timeout = this.#cells.some(losesReceipt) ? LOST_MS : SEND_MS;
-    const sent = await channel.sendStream({ target, dataStream: this.#payload, timeout, ...common });
+    const sent = await channel.sendStream({ target, dataStream: this.#payload, timeout: SEND_MS, ...common });
     if (sent !== target) throw new Error(`sendStream resolved with ${sent}`);
     if (!(await this.#stands()).verified) this.#violations.push("the sender counts somebody whose receipt isn't there");
   }
@@ -228,14 +225,6 @@ export class Trip {
       await delay(20);
     }
   }
-}
-
-/**
- * Who is told to be expelled believes the chain alone, and doesn't post the receipt once more: the sender's deadline is the end,
- * and the same calls again succeed.
- */
-export function losesReceipt({ name, step }: Cell): boolean {
-  return name === "falsely EXPELLED" && step === "recipient: receipt";
 }
 
 /** A notice's id, from its event. */

@@ -178,16 +178,23 @@ export function shuffled<T>(list: readonly T[], next: () => number): T[] {
   return all;
 }
 
-/** One cell of each fault and column, its step drawn; then, if fewer are wanted, so many that each fault is among them. */
-export function drawn(seed: number, count: number | null): Cell[] {
-  const next = random(seed);
+/**
+ * One cell of each fault and column, its step drawn. Those with a fault that didn't come before are first, then those with such a
+ * step: the beginning of the list is a sample.
+ */
+export function drawn(seed: number): Cell[] {
   const byPlace = new Map<string, Cell>();
-  for (const cell of shuffled(allCells(), next))
-    byPlace.set(`${cell.name} ${cell.lasting} ${columnOf(cell).link} ${columnOf(cell).name}`, cell);
-  const cells = [...byPlace.values()];
-  if (count === null || count >= cells.length) return cells;
-  const seen = new Set<string>();
-  const [first, others] = [[] as Cell[], [] as Cell[]];
-  for (const cell of cells) (seen.has(cell.name) ? others : first).push(cell) && seen.add(cell.name);
-  return [...first, ...others].slice(0, Math.max(count, 0));
+  for (const cell of shuffled(allCells(), random(seed))) byPlace.set(`${faultOf(cell)} ${columnOf(cell).name}`, cell);
+  const byFault = firstsOf([...byPlace.values()], faultOf);
+  const byStep = firstsOf([...byFault, ...byPlace.values()], ({ link, step }) => `${link} ${step}`);
+  return [...new Set([...byFault, ...byStep, ...byPlace.values()])];
+}
+
+const faultOf = ({ group, name, lasting }: Cell): string => `${group} ${name} ${lasting}`;
+
+/** The first of each name. */
+function firstsOf(cells: readonly Cell[], nameOf: (cell: Cell) => string): Cell[] {
+  const firsts = new Map<string, Cell>();
+  for (const cell of cells) if (!firsts.has(nameOf(cell))) firsts.set(nameOf(cell), cell);
+  return [...firsts.values()];
 }

@@ -11,7 +11,7 @@
 import { createHash } from "node:crypto";
 import { id as keccakOf } from "ethers";
 import { idOf, type NoticeFacts, type Story, storyOf, VERIFIED } from "./oracle-chain.ts";
-import type { CallMade, Delivered, Evidence, Exchange, ReceiveMade, SendMade, Truth } from "./oracle-evidence.ts";
+import type { CallMade, Delivered, End, Evidence, Exchange, ReceiveMade, SendMade, Truth } from "./oracle-evidence.ts";
 import { faultsOf, type IssuedUrl, issuedIn } from "./oracle-urls.ts";
 
 export interface Violation {
@@ -304,7 +304,9 @@ const isPayloadOf = (truth: Truth | null, call: SendMade): boolean =>
 function* unfinishedWorkCompletes({ evidence, sends }: Case): Verdicts {
   const last = new Map(sends.filter(({ calm }) => calm).map((call) => [`${call.task}/${call.by}/${call.tag}`, call]));
   for (const { name, end } of last.values())
-    yield end.state === "resolved" ? null : `${name} was the last of its tag, and did not reach everybody`;
+    yield end.state === "resolved"
+      ? null
+      : `${name} was the last of its tag, and did not reach everybody: ${toldOf(end)}`;
   for (const { name, end, calm } of evidence.calls) {
     if (end.state === "unfinished") yield `${name} never ended`;
     else if (calm && end.state === "rejected" && NO_REASON.has(end.code ?? ""))
@@ -313,6 +315,10 @@ function* unfinishedWorkCompletes({ evidence, sends }: Case): Verdicts {
   }
   for (const key of evidence.bucket.objects.keys())
     if (key.startsWith("outbox/")) yield `${key} still waits in the outbox`;
+}
+
+function toldOf(end: End): string {
+  return end.state === "rejected" ? end.words : end.state;
 }
 
 const MARKERS = [
