@@ -175,9 +175,9 @@ class Receiving {
     if (!verified) return false;
     const outcome = verified.notice.manifest === manifest ? "VERIFIED" : "REFUSED";
     inbox.answered(record.id);
-    void this.#post(record.id, outcome).catch((error: unknown) => {
-      if (error instanceof WaybillError && error.retryable) inbox.unanswered(record.id); // with the chain's next word
-    });
+    void this.#post(record.id, outcome)
+      .catch((error: unknown) => !(error instanceof WaybillError && error.retryable))
+      .then((isOut) => isOut || inbox.unanswered(record.id)); // with the chain's next word
     return true;
   }
 

@@ -23,6 +23,8 @@ export interface Counts {
   readonly transfers: number;
   readonly bytes: number;
   readonly receipts: number;
+  /** What the last sends failed with before they worked. */
+  readonly again: readonly string[];
   readonly faults: number;
   readonly ended: number;
   readonly reorgs: number;
@@ -38,6 +40,7 @@ export interface Round extends Judgement {
 const HANGS_MS = 1_800_000;
 /** What the last sends have time for, by the chain's clock. */
 const LAST_SEND_MS = 180_000;
+/** Tries of a last send in which nobody got anything: as long as something moves, the machine is slow and nothing is wrong. */
 const LAST_TRIES = 8;
 const LAST_LOOK_MS = 60_000;
 /** What is held ready is given at once, but for a look at the chain. */
@@ -287,11 +290,19 @@ class Stage {
   /** A machine that is busy with other things may need more than one try. */
   async #sendAll(parcel: Parcel & { readonly reach: Set<Member> }): Promise<void> {
     const order = { ...parcel, to: [...parcel.reach] };
-    for (let tries = 0; tries < LAST_TRIES; tries++) {
+    let had = this.#receipts();
+    for (let idle = 0; idle < LAST_TRIES; idle++) {
       const { end } = await parcel.from.send(order, { ms: LAST_SEND_MS, all: true, calm: true });
       if (end.state === "resolved") return;
+      if (this.#receipts() > had) idle = 0;
+      had = this.#receipts();
       await delay(1_000);
     }
+  }
+
+  /** How many the API has taken. */
+  #receipts(): number {
+    return this.#world.exchanges.filter(({ path, status }) => path.endsWith("/receipts") && status < 300).length;
   }
 
   async #drain(member: Member, members: readonly Member[], until: AbortSignal): Promise<void> {
@@ -349,11 +360,14 @@ class Stage {
   }
 
   #counts(): Counts {
-    const { calls, payloads, exchanges, api, s3, reorgs } = this.#world;
+    const { calls, payloads, api, s3, reorgs } = this.#world;
     return {
       ...{ deeds: this.#deeds, calls: calls.length, transfers: payloads.length, ended: this.#ended },
       bytes: payloads.reduce((sum, { size }) => sum + size, 0),
-      receipts: exchanges.filter(({ path, status }) => path.endsWith("/receipts") && status < 300).length,
+      receipts: this.#receipts(),
+      again: calls.flatMap(({ kind, calm, end }) =>
+        kind === "send" && calm && end.state === "rejected" ? [end.words] : [],
+      ),
       faults: api.broken + s3.broken + this.#rpcFaults,
       reorgs: reorgs.length / 2,
     };

@@ -45,6 +45,7 @@ export function sectionOf(rounds: readonly Played[], minutes: number, seed: numb
     ["receipts accepted", sum(({ counts }) => counts.receipts)],
     ["calls", sum(({ counts }) => counts.calls)],
     ["requests broken", sum(({ counts }) => counts.faults)],
+    ["last sends that were tried again", sum(({ counts }) => counts.again.length)],
     ["processes and servers ended", sum(({ counts }) => counts.ended)],
     ["reorgs", sum(({ counts }) => counts.reorgs)],
     ["violations", sum(({ violations }) => violations.length)],

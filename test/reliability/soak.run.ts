@@ -23,6 +23,7 @@ it("in no round is an invariant broken", async () => {
     process.stdout.write(
       `minute ${minute}: seed ${plan.seed}, ${counts.calls} calls, ${violations.length} violations\n`,
     );
+    for (const words of counts.again) process.stdout.write(`a last send is tried again: ${words}\n`);
     if (violations.length === 0) continue;
     process.stdout.write(`${failureOf(round)}\n`);
     await keepSeed("long", plan.seed);
