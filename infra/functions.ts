@@ -40,11 +40,11 @@ const SIZES: Readonly<Record<FunctionName, Size>> = {
 /**
  * Split: what only some calls import (the pages for people, the SDK's search for credentials, which Lambda has in its
  * environment) lies in the zip and is not read by a cold start. Kept names would be a call for each function and class at import.
+ * Source maps are made and stay out of the zip (docs/operate.md says how to read a frame).
  */
 const BUNDLING: sst.aws.FunctionArgs["nodejs"] = {
   format: "esm",
   minify: true,
-  sourcemap: false,
   splitting: true,
   esbuild: { keepNames: false },
 };

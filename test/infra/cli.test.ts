@@ -3,6 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { TestAccount } from "./support/account.ts";
 import type { Deployed } from "./support/deployed.ts";
 import { RPC, settings } from "./support/graph.ts";
+import { blocksOf, handbook } from "./support/operator.ts";
+import { decide, statementsOf } from "./support/policy.ts";
 
 // The operator's path with the real `sst`, in its order: each test goes on where the one before it ended.
 
@@ -149,6 +151,16 @@ describe("a stage that nobody needs any more", () => {
     expect(account.deployed("test").resources).toEqual([]);
     expect(names(account.deployed("production"))).toEqual(before);
   });
+});
+
+it("asked of AWS what the rights in docs/operate.md allow", async () => {
+  const statements = statementsOf(blocksOf(await handbook(), "json")[0]!);
+  const asked = new Set(account.aws.calls.map((call) => call.split(" ")[0]!));
+  expect([...asked].sort()).toEqual(expect.arrayContaining(["s3", "ssm", "sts"]));
+  for (const service of asked) {
+    const action = service === "sts" ? "sts:GetCallerIdentity" : `${service}:Any`;
+    expect([action, decide(statements, { action, resource: "any" })]).toEqual([action, "allowed"]);
+  }
 });
 
 it("never asked AWS for anything that the stand-in doesn't know", () => {

@@ -8,6 +8,8 @@ import { routes } from "../../infra/routes.ts";
 import { readStage } from "../../infra/stages.ts";
 import { ApiWorld } from "../support/api.ts";
 import { evaluate, type Graph, settings } from "./support/graph.ts";
+import { blocksOf, handbook } from "./support/operator.ts";
+import { decide, statementsOf } from "./support/policy.ts";
 import { promises } from "./support/promises/all.ts";
 import { type Promised, type Scene, scenes } from "./support/promises/promise.ts";
 
@@ -73,6 +75,30 @@ describe("what an operator must set", () => {
     const { errors } = await evaluate({ stage: "alice", secrets: { Rpc: "wss://KEY-OF-THE-NODE" } });
     expect(errors.join()).toContain("The secret Rpc must be");
     expect(errors.join()).not.toContain("KEY-OF-THE-NODE");
+  });
+});
+
+describe("the rights that docs/operate.md asks for", () => {
+  /** AWS's own prefixes of actions, where they aren't the provider's names of its modules. */
+  const ACTIONS: Readonly<Record<string, readonly string[]>> = {
+    apigatewayv2: ["apigateway:POST"],
+    "cloudwatch/logGroup": ["logs:CreateLogGroup", "logs:CreateLogDelivery"],
+    "cloudwatch/logMetricFilter": ["logs:PutMetricFilter"],
+    iam: ["iam:CreateRole", "iam:PutRolePolicy", "iam:UpdateAssumeRolePolicy", "iam:PassRole", "iam:DeleteRole"],
+  };
+
+  it("are enough to make everything that a deployment makes", async () => {
+    const [policy] = blocksOf(await handbook(), "json");
+    const statements = statementsOf(policy!);
+    const { resources } = await evaluate(scenes.production);
+    const modules = new Set(resources.flatMap(({ type }) => /^aws:([^:]+):/.exec(type)?.[1] ?? []));
+    expect(modules.size).toBeGreaterThan(20);
+    for (const module of modules) {
+      const service = module.split("/")[0]!;
+      for (const action of ACTIONS[module] ?? ACTIONS[service] ?? [`${service}:Create`])
+        expect([action, decide(statements, { action, resource: "any" })]).toEqual([action, "allowed"]);
+    }
+    expect(decide(statements, { action: "ec2:RunInstances", resource: "any" })).toBe("not allowed");
   });
 });
 

@@ -71,6 +71,20 @@ describe("an operator who does what docs/operate.md says", () => {
   });
 });
 
+describe("a frame in a function's log", () => {
+  it("leads to its source, as docs/operate.md says", async () => {
+    const [, bytes] = site.zip("tasks").find(([path]) => path.endsWith("bundle.mjs"))!;
+    const [sentence, text] = ["has too few blocks on top", Buffer.from(bytes).toString()];
+    const before = text.slice(0, text.indexOf(sentence)).split("\n");
+    const place = `bundle.mjs:${before.length}:${before.at(-1)!.length + 1}`;
+    await site.operator.writes("frame.mjs");
+    const said = await site.operator.does("SST_NO_CLEANUP=1", (script) => script.replace("bundle.mjs:12:3456", place));
+    const [, line] = /functions\/tasks\.ts:(\d+):\d+$/.exec(said.trim())!;
+    const source = await readFile(new URL("../../functions/tasks.ts", import.meta.url), "utf8");
+    expect(source.split("\n")[Number(line) - 1]).toContain(sentence);
+  });
+});
+
 describe("a transfer", () => {
   it("goes from a file to the files of two, and its receipts stand on the chain", async () => {
     const bytes = randomBytes(20 * MiB + 1);
