@@ -61,8 +61,8 @@ export class Events {
 
   #readOnce(task: Hex, query: Exclude<Query, { after: number }>): Promise<Answer> {
     return this.#deps.chain.atOne(async (chain) => {
-      const head = await chain.head(true); // who asks where things stand means now
-      const newest = await chain.latest(task, head.block);
+      const depth = await chain.depth(true); // who asks where things stand means now
+      const [head, newest] = await Promise.all([depth.head, chain.latest(task, depth.block)]);
       if ("before" in query) return eventsBefore(chain, task, { seq: query.before, block: query.block }, head, newest);
       const events = newest.seq === 0 ? [] : await chain.eventsBefore(task, past(newest), 1);
       return { events, next: newest, head, poll: this.#poll };
@@ -75,9 +75,11 @@ export class Events {
     for (let seen = -1; ; await pause(LOOK_MS, signal)) {
       const over = nowOf(deps) >= until || signal.aborted;
       const { head, events } = await deps.chain.atOne(async (chain) => {
-        const head = await chain.head(deps.config.longPoll); // who waits for a block looks for it
-        if (head.block === seen && !over) return { head, events: [] }; // a block that was looked at has nothing new
-        return { head, events: withinBytes(await chain.eventsAfter(task, cursor, head.block, MAX_EVENTS)) };
+        const depth = await chain.depth(deps.config.longPoll); // who waits for a block looks for it
+        const known = depth.block === seen && !over; // a block that was looked at has nothing new
+        const found = known ? [] : chain.eventsAfter(task, cursor, depth.block, MAX_EVENTS);
+        const [head, events] = await Promise.all([depth.head, found]);
+        return { head, events: withinBytes(events) };
       });
       seen = head.block;
       const last = events.at(-1);

@@ -177,9 +177,8 @@ async function checkWithdrawable(chain: Chain, notice: Notice): Promise<void> {
 async function readTask(chain: Glance, task: Hex): Promise<z.output<typeof taskAnswer>> {
   const [head, roster, members, latest] = await chain.once("task", () =>
     chain.atOne(async (view) => {
-      const at = await view.head();
-      const block = at.block;
-      return Promise.all([at, view.roster(task, block), view.members(task, block), view.latest(task, block)]);
+      const { block, head } = await view.depth();
+      return Promise.all([head, view.roster(task, block), view.members(task, block), view.latest(task, block)]);
     }),
   );
   // The role was read at the newest block; the answer is as of the depth that everybody agrees on.
@@ -236,8 +235,9 @@ function noticeAtHead(
 ): Promise<{ head: Head; state: NoticeState | null }> {
   return chain.once(`notice ${page}`, () =>
     chain.atOne(async (view) => {
-      const head = await view.head();
-      return { head, state: await view.notice(task, page, id, head.block) };
+      const { block, head } = await view.depth();
+      const [at, state] = await Promise.all([head, view.notice(task, page, id, block)]);
+      return { head: at, state };
     }),
   );
 }

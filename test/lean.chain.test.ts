@@ -119,11 +119,26 @@ describe.each([0, 2])("a request to a warm instance, %d blocks deep", (confirmat
       later();
       const first = await asked(() => recipient.get(base() + path));
       expect(first[0]).toEqual([call, block]);
+      // With the first of all events these are then fetched, too, in a round trip of their own.
+      expect(first.length).toBeLessThanOrEqual(path.startsWith("/events") ? 3 : 2);
       const { seq, block: at } = await newest();
       // Another place, so that no answer is shared but that of where the chain stands.
       const again = path.startsWith("/events") ? `/events?after=${seq}&block=${at}` : path;
       expect(await asked(() => recipient.get(base() + again))).toHaveLength(1);
     }
+  });
+});
+
+describe.each([0, 2])("a look for news that haven't come, %d blocks deep", (confirmations) => {
+  beforeAll(async () => {
+    await api.world.provider.send("anvil_mine", ["0x3"]);
+    await use(confirmations);
+  });
+
+  it("asks the chain twice: it is what members ask most", async () => {
+    const { seq, block: at } = await newest();
+    later();
+    expect(await asked(() => recipient.get(`${base()}/events?after=${seq}&block=${at}`))).toHaveLength(2);
   });
 });
 

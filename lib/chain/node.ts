@@ -11,7 +11,7 @@ import { checkLine, lagging, misnumbered, misplaced } from "./line.ts";
 import { Logs } from "./logs.ts";
 import { Moment } from "./moment.ts";
 import { isRefusal, Rpc } from "./rpc.ts";
-import type { ChainView, Cursor, Membership, NoticeState, Roster, Stretch } from "./view.ts";
+import type { ChainView, Cursor, Depth, Membership, NoticeState, Roster, Stretch } from "./view.ts";
 
 /** Indices per `members` call: two storage reads each keep it far below every node's gas cap for calls. */
 const MEMBERS_PER_CALL = 1000;
@@ -62,17 +62,22 @@ export class Node implements ChainView {
   }
 
   async head(fresh?: boolean): Promise<Head> {
+    return (await this.depth(fresh)).head;
+  }
+
+  async depth(fresh?: boolean): Promise<Depth> {
     const tip = await this.tip(fresh);
     const { confirmations } = this.#options;
-    if (confirmations === 0) return tip;
+    if (confirmations === 0) return { block: tip.block, head: Promise.resolve(tip) };
+    const block = Math.max(0, tip.block - confirmations);
     if (this.#head?.tip !== tip) {
-      const seen = this.#block(toQuantity(Math.max(0, tip.block - confirmations))).then(headOf);
+      const seen = this.#block(toQuantity(block)).then(headOf);
       this.#head = { tip, seen };
       seen.catch(() => {
         if (this.#head?.seen === seen) this.#head = null;
       });
     }
-    return this.#head!.seen;
+    return { block, head: this.#head!.seen };
   }
 
   tip(fresh: boolean = false): Promise<Head> {

@@ -2,7 +2,7 @@ import type { WaybillError } from "../protocol/errors.ts";
 import type { Address, Hex } from "../protocol/hex.ts";
 import type { Head, TaskEvent } from "../protocol/wire.ts";
 import { Nodes, type NodesOptions } from "./nodes.ts";
-import type { ChainView, Cursor, Membership, NoticeState, Roster, Stretch } from "./view.ts";
+import type { ChainView, Cursor, Depth, Membership, NoticeState, Roster, Stretch } from "./view.ts";
 
 export interface ReaderOptions extends NodesOptions {
   /** JSON-RPC URLs of nodes of the same chain, the preferred one first. May carry keys: they appear in no error. */
@@ -40,6 +40,11 @@ export class ChainReader implements ChainView {
 
   head(fresh?: boolean): Promise<Head> {
     return this.#nodes.ask((view) => view.head(fresh));
+  }
+
+  async depth(fresh?: boolean): Promise<Depth> {
+    const head = await this.head(fresh);
+    return { block: head.block, head: Promise.resolve(head) };
   }
 
   tip(fresh?: boolean): Promise<Head> {

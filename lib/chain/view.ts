@@ -38,6 +38,12 @@ export interface Stretch {
   readonly whole: boolean;
 }
 
+/** Where `head` is. */
+export interface Depth {
+  readonly block: number;
+  readonly head: Promise<Head>;
+}
+
 /** The contract as one node sees it. Views answer as of block `at`, by default the newest. */
 export interface ChainView {
   /**
@@ -45,6 +51,11 @@ export interface ChainView {
    * where readings are shared for a while.
    */
   head(fresh?: boolean): Promise<Head>;
+  /**
+   * Its number, which is known as soon as the newest block is, and the block itself on its way: what stands there can be asked
+   * for in the same round trip.
+   */
+  depth(fresh?: boolean): Promise<Depth>;
   /** The newest block. */
   tip(fresh?: boolean): Promise<Head>;
   /** An account in a task; null if it never was a member. */
