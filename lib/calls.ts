@@ -204,8 +204,8 @@ function problemOf({ status, retryAfter, body }: Answer): WaybillError {
   const parsed = problem.safeParse(parseJson(body));
   if (!parsed.success || !isServerCode(parsed.data.code)) {
     const what = `it answered ${status} without one of our codes`;
-    if (status !== 429 && status < 500) return badServer(what);
-    // A gateway in between speaks so; the status says what it means.
+    // A gateway in between speaks so, and a server that saw no whole request in time (408); the status says what it means.
+    if (status !== 408 && status !== 429 && status < 500) return badServer(what);
     return new WaybillError("UNAVAILABLE", `The Waybill API can't serve now: ${what}.`, { details: wait });
   }
   const { code, detail, type: _type, title: _title, status: _status, ...facts } = parsed.data;

@@ -121,6 +121,7 @@ describe("the signed client", () => {
     ["a limit that lasts", () => problem("RATE_LIMITED", 429, {}, { "retry-after": "60" }), "RATE_LIMITED", 1],
     ["an internal error that stays", () => problem("INTERNAL", 500), "INTERNAL", 5],
     ["a gateway without a server", () => new Response("<html>", { status: 502 }), "UNAVAILABLE", 5],
+    ["a server that missed the request", () => new Response(null, { status: 408 }), "UNAVAILABLE", 5],
     ["nobody", () => Promise.reject(new TypeError("fetch failed")), "UNREACHABLE", 5],
   ])("makes of %s what it is", async (_name, answer, code, tries) => {
     const { api, requests } = apiWith(answer);

@@ -50,7 +50,7 @@ it.concurrent("a manifest of another transfer, though its sender has signed for 
     const grant = { url: "http://127.0.0.1:1/", headers: {}, expiresIn: 60 };
     return new Response(wireText({ notice, manifest: Buffer.from(manifest).toString("base64"), ...grant }));
   };
-  const received = rejection(cast.process(1, { fetch }).channel.receiveStream({ source: alice, timeout: 60_000 }));
+  const received = rejection(cast.process(1, { fetch }).channel.receiveStream({ source: alice, timeout: 240_000 }));
   expect(await received).toEqual(coded("CORRUPT"));
   expect(posted).toMatchObject([{ notice: noticeId(notice), outcome: "CORRUPT" }]);
 });
@@ -73,7 +73,7 @@ it.concurrent("a manifest that is none of the notice's is the server's lie, howe
       return JSON.stringify({ ...answer, manifest: Buffer.from(manifest).toString("base64") });
     },
   );
-  const received = rejection(cast.process(1, { fetch }).channel.receiveStream({ source: alice, tag, timeout: 60_000 }));
+  const received = rejection(cast.process(1, { fetch }).channel.receiveStream({ source: alice, tag, timeout: 240_000 }));
   expect(await received).toEqual(coded("BAD_SERVER"));
   expect(posted.filter((path) => path.endsWith("/receipts"))).toEqual([]);
   end.abort();
