@@ -5,9 +5,11 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
+import { Worker } from "node:worker_threads";
 import { build } from "esbuild";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { StoreRequest } from "../lib/transfer/http.ts";
 import { NodeTransport, type NodeTransportOptions } from "../lib/transfer/node-http.ts";
 import { Addresses } from "../lib/transfer/wire/addresses.ts";
@@ -50,6 +52,21 @@ async function ask(transport: NodeTransport, request: StoreRequest): Promise<str
   const memory = Buffer.alloc(1000);
   return memory.toString("latin1", 0, await response.read(memory));
 }
+
+/** A server in a thread of its own: whether it has answered, and how many bytes came, are in the memory that is shared. */
+const REFUSING = `
+  const { parentPort, workerData } = require("node:worker_threads");
+  const [answers, came] = [new Int32Array(workerData, 0, 1), new Int32Array(workerData, 4, 1)];
+  const server = require("node:net").createServer((socket) => {
+    socket.on("error", () => {});
+    socket.on("data", (chunk) => void Atomics.add(came, 0, chunk.length));
+    socket.once("data", () => setTimeout(() => socket.end(${JSON.stringify(whole("<Error/>", "403 Forbidden"))}, () => {
+      Atomics.store(answers, 0, 1);
+      Atomics.notify(answers, 0);
+    }), 200));
+  });
+  server.listen(0, "127.0.0.1", () => parentPort.postMessage({ port: server.address().port, memory: workerData }));
+`;
 
 describe("a connection", () => {
   it("is left to the next request by an answer that nobody reads, if it has come whole", async () => {
@@ -176,6 +193,8 @@ describe("a body", () => {
   });
 
   it("does not travel when it is refused", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout"] }); // however long the machine takes for the answer
+    cleanUp.push(() => vi.useRealTimers());
     let came = 0;
     const server = await serve((socket) => {
       socket.on("data", (chunk: Buffer) => {
@@ -185,6 +204,19 @@ describe("a body", () => {
     });
     expect(await ask(make(), put(server.origin, 1_000_000))).toBe("<Error/>");
     expect(came).toBeLessThan(1_000);
+  });
+
+  it("does not travel when the process stood still until the refusal was there", async () => {
+    const server = new Worker(REFUSING, { eval: true, workerData: new SharedArrayBuffer(8) });
+    cleanUp.push(() => server.terminate());
+    const [{ port, memory }] = (await once(server, "message")) as [{ port: number; memory: SharedArrayBuffer }];
+    const [answers, came] = [new Int32Array(memory, 0, 1), new Int32Array(memory, 4, 1)];
+    const asking = ask(make(), put(`http://127.0.0.1:${port}`, 1_000_000));
+    while (Atomics.load(came, 0) === 0) await setImmediate();
+    Atomics.wait(answers, 0, 0); // it answers a while after the request has come, and we hear nothing of it
+    Atomics.wait(answers, 0, 1, 1_500);
+    expect(await asking).toBe("<Error/>");
+    expect(Atomics.load(came, 0)).toBeLessThan(1_000);
   });
 
   it("is sent all the same to a server that does not know what it was asked, or says so", async () => {

@@ -55,9 +55,9 @@ export class Partial implements PartSink {
     const { path, part, makers } = place;
     const about = { digest, size: manifest.size, partSize: manifest.partSize };
     const single = manifest.parts.length === 1;
-    const [old, journal] = await attempt(part, () =>
-      Promise.all([openOwn(part, makers, "write"), single ? null : Journal.open(journalOf(part), about, makers)]),
-    );
+    const old = await attempt(part, () => openOwn(part, makers, "write"));
+    const reading = (): Promise<Journal | null> => attempt(part, () => Journal.open(journalOf(part), about, makers));
+    const journal = single ? null : await closing([old], reading);
     if (old && (single || journal)) {
       const named = journal?.named ?? new Set([1]);
       const held = await closing([old, journal], () => check(old, manifest, named, signal));

@@ -75,14 +75,17 @@ export class Exchange {
     this.#line.watch(true);
     this.#socket.cork();
     this.#socket.write(head);
-    if (expect && body) this.#hesitation = setTimeout(() => this.#sendBody(), CONTINUE_MS);
+    if (expect && body) this.#hesitation = setTimeout(this.#insist, CONTINUE_MS);
     else this.#sendBody();
     this.#socket.uncork();
   }
 
+  /** After what has come meanwhile is read: a process that stood still is late itself. */
+  readonly #insist = (): void => void setImmediate(() => this.#sendBody());
+
   #sendBody(): void {
     clearTimeout(this.#hesitation);
-    if (this.#sending !== "not yet") return;
+    if (this.#sending !== "not yet" || this.#over) return;
     this.#sending = "yes";
     this.#sendSlice();
   }
