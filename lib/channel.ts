@@ -4,12 +4,13 @@ import { type NoticeStatus, sessionOf, statusOf, type TaskContractor } from "./c
 import { type Gathered, gather, type SourceFailure } from "./gather.ts";
 import { type ComplementaryHandler, withHandler } from "./handler.ts";
 import { accountOf, accountsOf, checkCount, checkNames, checkNotice, checkTag, totalOf, usage } from "./options.ts";
+import type { Failure, NoticeEvent, ReceiptEvent, SendResult } from "./order.ts";
 import { WaybillError } from "./protocol/errors.ts";
 import type { Address, Hex } from "./protocol/hex.ts";
 import type { Manifest } from "./protocol/manifest.ts";
 import { contentTypeSchema, transferId } from "./protocol/manifest.ts";
 import { receive } from "./receive.ts";
-import { type Failure, type NoticeEvent, type ReceiptEvent, type SendResult, send } from "./send.ts";
+import { send } from "./send.ts";
 import type { Session } from "./session.ts";
 import type { Progress } from "./transfer/parts.ts";
 import { type Payload, type Source, sourceOf } from "./transfer/source.ts";

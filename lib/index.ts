@@ -27,12 +27,12 @@ export {
   type TaskMessage,
   type TaskNews,
 } from "./messages.ts";
+export type { Failure, NoticeEvent, ReceiptEvent } from "./order.ts";
 export type { Deployment } from "./protocol/deployment.ts";
 export { type ErrorCode, type ErrorOptions, WaybillError } from "./protocol/errors.ts";
 export type { Address, Hex } from "./protocol/hex.ts";
 export type { Manifest } from "./protocol/manifest.ts";
 export type { Outcome } from "./protocol/reasons.ts";
-export type { Failure, NoticeEvent, ReceiptEvent } from "./send.ts";
 export type { Progress } from "./transfer/parts.ts";
 export type { Payload } from "./transfer/source.ts";
 export type { Destination } from "./transfer/target.ts";

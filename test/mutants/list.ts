@@ -225,14 +225,14 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "receipts for other bytes under the tag count",
-    file: "lib/send.ts",
+    file: "lib/offer.ts",
     from: "return ledger.noticesOf(account, this.#transfer).filter(({ notice }) => notice.manifest === this.#digest);",
     to: "return [...ledger.noticesOf(account, this.#transfer)];",
     tests: ["sentences.bindings.test.ts"],
   },
   {
     name: "a re-send takes an old notice's id",
-    file: "lib/send.ts",
+    file: "lib/offer.ts",
     from: "while (taken.has(deadline)) deadline += 1;",
     to: "",
     tests: ["sentences.bindings.test.ts"],
