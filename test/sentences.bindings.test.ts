@@ -73,7 +73,9 @@ it.concurrent("a manifest that is none of the notice's is the server's lie, howe
       return JSON.stringify({ ...answer, manifest: Buffer.from(manifest).toString("base64") });
     },
   );
-  const received = rejection(cast.process(1, { fetch }).channel.receiveStream({ source: alice, tag, timeout: 240_000 }));
+  const received = rejection(
+    cast.process(1, { fetch }).channel.receiveStream({ source: alice, tag, timeout: 240_000 }),
+  );
   expect(await received).toEqual(coded("BAD_SERVER"));
   expect(posted.filter((path) => path.endsWith("/receipts"))).toEqual([]);
   end.abort();
