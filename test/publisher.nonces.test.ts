@@ -87,6 +87,7 @@ describe("a transaction that pays too little", () => {
     const claims = await desk.transactions();
     expect(claims).toHaveLength(2);
     expect(claims[1]!.statements).toEqual(claims[0]!.statements);
+    expect(desk.counted.samples()).toContainEqual(expect.objectContaining({ name: "Attempts", value: 1 }));
     const [first, second] = (await transactions()) as [Transaction, Transaction];
     expect(second.nonce).toBe(first.nonce);
     expect(second.data).toBe(first.data);

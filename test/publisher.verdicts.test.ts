@@ -316,8 +316,13 @@ describe("a statement that counts in every simulation and never on the chain", (
     const [lateId] = await desk.post(late);
     await publisher.step();
     expect(await desk.outbox.state(lateId!)).toMatchObject({ state: "settled" });
-    now += 16 * MINUTE;
+    const gauges = () => Object.fromEntries(desk.counted.samples().map(({ name, value }) => [name, value]));
+    now += 7 * MINUTE;
     await publisher.step();
+    expect(gauges()).toMatchObject({ OutboxDepth: 1, OutboxOldestAge: expect.closeTo(7 * 60, -2.5) });
+    now += 9 * MINUTE;
+    await publisher.step();
+    expect(gauges()).toMatchObject({ OutboxDepth: 0, OutboxOldestAge: 0 });
     expect(await desk.outbox.state(id!)).toEqual({ state: "refused", reason: "BAD_SIGNATURE" });
     expect(await times(poison)).toBe(0);
     for (const other of ids) expect(await desk.outbox.state(other)).toMatchObject({ state: "settled" });
