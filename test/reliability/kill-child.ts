@@ -1,50 +1,60 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
-import { dirname, join } from "node:path";
-import { type Compiled, compileSources } from "../support/compiled.ts";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { build } from "esbuild";
 
 const PROGRAM = join(import.meta.dirname, "../support/kill-process.mjs");
-/** As many as a trip with one kill needs, so that the next trip doesn't wait for Node to start. */
-const STANDING_BY = 3;
+/** So that nobody waits for Node to start: as many as a trip kills, and the other side of it. */
+const STANDING_BY = { member: 2, functions: 1, publisher: 1 };
+export type Role = keyof typeof STANDING_BY;
 
 export interface Said {
   readonly ready?: true;
   readonly up?: string;
   readonly notice?: string;
+  /** It has come to where it was to stop. */
+  readonly stopped?: true;
   readonly done?: unknown;
   readonly code?: string;
 }
 
 /** A process of its own that is killed, never asked to end. */
 export class KillChild {
-  readonly said: Said[] = [];
+  readonly role: Role;
   readonly #process: ChildProcess;
   readonly #ended: Promise<unknown>;
+  #ready = false;
+  #said: Said[] = [];
   #listener: (said: Said) => void = () => {};
 
-  constructor(folder: string) {
-    this.#process = fork(PROGRAM, [folder], {
+  constructor(folder: string, role: Role) {
+    this.role = role;
+    this.#process = fork(join(folder, "kill-process.mjs"), [role], {
       ...{ stdio: ["ignore", "ignore", "inherit", "ipc"], execArgv: [] },
       env: { ...process.env, NODE_OPTIONS: process.env.WAYBILL_TEST_PRELOAD ?? "" },
     });
     this.#ended = once(this.#process, "exit");
     this.#process.on("message", (said: Said) => {
-      this.said.push(said);
+      this.#ready ||= said.ready === true;
+      this.#said.push(said);
       this.#listener(said);
     });
   }
 
-  /** Tells it what it is. */
+  /** Tells it what to do. */
   async order(order: object, onSaid: (said: Said) => void = () => {}): Promise<void> {
-    await this.says((said) => said.ready === true);
+    if (!this.#ready) await this.says((said) => said.ready === true);
+    this.#said = [];
     this.#listener = onSaid;
-    this.#process.send(order);
+    if (this.#process.connected) this.#process.send(order);
   }
 
-  /** The first such thing that it says; null when it ends before. */
+  /** The first such thing that it says to its order; null when it ends before. */
   async says(which: (said: Said) => boolean): Promise<Said | null> {
     for (;;) {
-      const found = this.said.find(which);
+      const found = this.#said.find(which);
       if (found) return found;
       if (this.#process.exitCode !== null || this.#process.signalCode !== null) return null;
       await Promise.race([once(this.#process, "message"), this.#ended]);
@@ -67,21 +77,37 @@ export class KillChild {
   }
 }
 
-/** Processes that wait to be told what they are. */
+/** Processes that wait to be told what to do. */
 export class KillPool {
-  readonly #compiled: Compiled = compileSources();
-  readonly #folder: string = dirname(dirname(this.#compiled.path("lib/index.js")));
-  readonly #waiting: KillChild[] = [];
+  readonly #folder: string;
+  readonly #waiting: Record<Role, KillChild[]> = { member: [], functions: [], publisher: [] };
   readonly #all = new Set<KillChild>();
 
-  constructor() {
-    this.#fill();
+  /** Bundles the sources as they are. */
+  static async start(): Promise<KillPool> {
+    const folder = await mkdtemp(join(tmpdir(), "waybill-kill-program-"));
+    await build({
+      ...{ entryPoints: [PROGRAM], outdir: folder, bundle: true, splitting: true, minifyWhitespace: true },
+      ...{ platform: "node", format: "esm", target: "node20", logLevel: "error", outExtension: { ".js": ".mjs" } },
+      banner: { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);` },
+    });
+    return new KillPool(folder);
   }
 
-  take(): KillChild {
-    const child = this.#waiting.shift() ?? this.#start();
-    this.#fill();
+  private constructor(folder: string) {
+    this.#folder = folder;
+    for (const role of Object.keys(STANDING_BY) as Role[]) this.#fill(role);
+  }
+
+  take(role: Role): KillChild {
+    const child = this.#waiting[role].shift() ?? this.#start(role);
+    this.#fill(role);
     return child;
+  }
+
+  /** It has done what it was told to, and can be told something else. */
+  giveBack(child: KillChild): void {
+    this.#waiting[child.role].unshift(child);
   }
 
   async end(child: KillChild): Promise<void> {
@@ -91,15 +117,15 @@ export class KillPool {
 
   async stop(): Promise<void> {
     await Promise.all([...this.#all].map((child) => child.gone()));
-    this.#compiled.remove();
+    await rm(this.#folder, { recursive: true, force: true });
   }
 
-  #fill(): void {
-    while (this.#waiting.length < STANDING_BY) this.#waiting.push(this.#start());
+  #fill(role: Role): void {
+    while (this.#waiting[role].length < STANDING_BY[role]) this.#waiting[role].push(this.#start(role));
   }
 
-  #start(): KillChild {
-    const child = new KillChild(this.#folder);
+  #start(role: Role): KillChild {
+    const child = new KillChild(this.#folder, role);
     this.#all.add(child);
     return child;
   }

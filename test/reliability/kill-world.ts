@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { JsonRpcProvider, Wallet } from "ethers";
 import { type Config, DEFAULT_CAPS, DEFAULT_RETENTION } from "../../functions/config.ts";
+import { Outbox } from "../../functions/outbox.ts";
 import { Store } from "../../functions/store.ts";
 import { TaskContractor } from "../../lib/index.ts";
 import type { Deployment } from "../../lib/protocol/deployment.ts";
@@ -11,8 +12,8 @@ import { deployContract } from "../../local/contract.ts";
 import { type Store as LocalStore, startStore } from "../../local/store/store.ts";
 import { type RpcProxy, startRpcProxy } from "../support/rpcproxy.ts";
 import { secret } from "../support/secrets.ts";
-import { type KillChild, KillPool } from "./kill-child.ts";
-import { type Asked, askedOf } from "./kill-points.ts";
+import type { KillChild, KillPool } from "./kill-child.ts";
+import { type Asked, askedOf, calledOnly } from "./kill-points.ts";
 import { type Coming, Front } from "./oracle-fronts.ts";
 
 const BLOCK_MS = 100;
@@ -31,9 +32,10 @@ type Rule = (place: "api" | "store" | "rpc", asked: Asked) => "dropped" | "carri
 /** A Waybill of processes: store and chain stay up, functions and publisher are killed and started again. */
 export class KillWorld {
   readonly home: string;
-  readonly pool: KillPool = new KillPool();
+  readonly pool: KillPool;
   readonly deployment: Deployment;
   readonly store: Store;
+  readonly outbox: Outbox;
   /** What is done to the next requests. */
   rule: Rule = () => null;
   /** The part of each PUT that the store took and answered. */
@@ -49,6 +51,7 @@ export class KillWorld {
   private constructor(home: string, pieces: Pieces) {
     const { anvil, bucket, api, s3, proxy, deployed } = pieces;
     this.home = home;
+    this.pool = pieces.pool;
     this.#anvil = anvil;
     this.#bucket = bucket;
     this.#fronts = [api, s3];
@@ -60,6 +63,7 @@ export class KillWorld {
     secret(bucket.credentials.secretAccessKey);
     this.#config = this.#configOf(anvil.url);
     this.store = new Store({ ...this.#config, s3Endpoint: bucket.endpoint });
+    this.outbox = new Outbox(this.store, this.deployment);
     for (const [place, front] of [["api", api] as const, ["store", s3] as const]) {
       front.rule = (coming) => {
         const then = this.rule(place, askedOf(coming));
@@ -67,12 +71,13 @@ export class KillWorld {
       };
     }
     proxy.cut = ({ method }) => {
-      const then = this.rule("rpc", { method, path: "", query: new URLSearchParams(), presigned: false });
+      const then = this.rule("rpc", calledOnly(method));
       return then && (then === "dropped" ? "before" : "after");
     };
   }
 
-  static async start(): Promise<KillWorld> {
+  /** @param pool Whose processes it takes, and doesn't end. */
+  static async start(pool: KillPool): Promise<KillWorld> {
     const anvil = await startAnvil({ blockTime: BLOCK_MS / 1000 });
     const provider = new JsonRpcProvider(anvil.url, anvil.chainId, { staticNetwork: true, pollingInterval: 50 });
     const deployed = await deployContract(new Wallet(anvil.accounts[0]!.privateKey, provider));
@@ -83,13 +88,13 @@ export class KillWorld {
     const s3 = await Front.start(async (coming) => world!.#watchParts(coming));
     s3.target = bucket.endpoint;
     const home = await mkdtemp(join(tmpdir(), "waybill-kill-"));
-    world = new KillWorld(home, { anvil, bucket, api, s3, proxy: await startRpcProxy(anvil.url), deployed });
+    world = new KillWorld(home, { anvil, bucket, api, s3, proxy: await startRpcProxy(anvil.url), deployed, pool });
     await Promise.all([world.startFunctions(), world.startPublisher()]);
     return world;
   }
 
   async stop(): Promise<void> {
-    await this.pool.stop();
+    await Promise.all([this.#functions, this.#publisher].map((child) => child && this.pool.end(child)));
     for (const front of this.#fronts) front.stop();
     await this.#proxy.stop();
     this.store.close();
@@ -99,17 +104,17 @@ export class KillWorld {
   }
 
   async startFunctions(): Promise<void> {
-    this.#functions = this.pool.take();
-    await this.#functions.order({ role: "api", config: this.#config });
+    this.#functions = this.pool.take("functions");
+    await this.#functions.order({ config: this.#config });
     const said = await this.#functions.says(({ up, code }) => up !== undefined || code !== undefined);
     if (said?.up === undefined) throw new Error(`The functions don't start: ${said?.code}`);
     this.#fronts[0].target = said.up;
   }
 
   async startPublisher(): Promise<void> {
-    this.#publisher = this.pool.take();
+    this.#publisher = this.pool.take("publisher");
     const config = { ...this.#config, rpc: this.#proxy.url };
-    await this.#publisher.order({ role: "publisher", config, key: this.#anvil.accounts[1]!.privateKey });
+    await this.#publisher.order({ config, key: this.#anvil.accounts[1]!.privateKey });
   }
 
   /** Ends them at once; `restart` starts them again. */
@@ -167,6 +172,7 @@ export class KillWorld {
 }
 
 interface Pieces {
+  readonly pool: KillPool;
   readonly anvil: Anvil;
   readonly bucket: LocalStore;
   readonly api: Front;

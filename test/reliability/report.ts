@@ -15,6 +15,8 @@ export interface Asked {
   /** Only what has this in its name. */
   readonly only: string | null;
   readonly record: boolean;
+  /** How many at once, where each is a whole of its own. */
+  readonly parallel: number | null;
 }
 
 export function asked(env: NodeJS.ProcessEnv = process.env): Asked {
@@ -25,6 +27,7 @@ export function asked(env: NodeJS.ProcessEnv = process.env): Asked {
     count: number("WAYBILL_RUN_COUNT"),
     only: env.WAYBILL_RUN_ONLY ?? null,
     record: env.WAYBILL_RUN_RECORD === "1",
+    parallel: number("WAYBILL_RUN_PARALLEL"),
   };
 }
 

@@ -15,13 +15,16 @@ const { values, positionals } = parseArgs({
     count: { type: "string" },
     /** Only what has this in its name. */
     only: { type: "string" },
+    /** How many at once. */
+    parallel: { type: "string" },
     /** Writes the run's table into docs/reliability.md. */
     record: { type: "boolean", default: false },
   },
 });
-const { minutes, seed = String(randomInt(2 ** 31)), count, only, record } = values;
+const { minutes, seed = String(randomInt(2 ** 31)), count, only, parallel, record } = values;
 process.stdout.write(`seed ${seed}\n`);
-const asked = { MINUTES: minutes, SEED: seed, COUNT: count, ONLY: only, RECORD: record ? "1" : undefined };
+const numbers = { MINUTES: minutes, SEED: seed, COUNT: count, PARALLEL: parallel };
+const asked = { ...numbers, ONLY: only, RECORD: record ? "1" : undefined };
 const env = { ...process.env };
 for (const [name, value] of Object.entries(asked)) if (value !== undefined) env[`WAYBILL_RUN_${name}`] = value;
 const child = spawn(

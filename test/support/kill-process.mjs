@@ -1,53 +1,84 @@
-// A process of any role that stands ready, with everything loaded, until its first message tells it what it is; to be killed at
-// any moment. Its argument: the folder of the compiled sources.
-import { join } from "node:path";
-import { pathToFileURL } from "node:url";
-import { Wallet } from "ethers";
-
-const load = (module) => import(pathToFileURL(join(process.argv[2], module)).href);
-const [{ createApi }, { runPublisher }, { Outbox }, { Publisher }, { keyRelayer }, { Store }, { DoorBell }] =
-  await Promise.all(
-    ["api", "loop", "outbox", "publisher", "relay", "store", "wake"].map((name) => load(`functions/${name}.js`)),
-  );
-const { ChainReader } = await load("lib/chain/reader.js");
-const { SharedFileDataChannel, TaskContractor } = await load("lib/index.js");
-const { startServer } = await load("local/server.js");
+// A process of one role that stands ready, with everything loaded, until it is told what to do; to be killed at any moment. A
+// member's does one call after the other. Bundled by test/reliability/kill-child.ts, because a start costs most of a kill. Its
+// argument: the role.
+import fs from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
 
 const roles = {
-  async api({ config }) {
-    const server = await startServer();
-    const [store, chain] = [new Store(config), new ChainReader(config)];
-    server.mount(
-      createApi({ config, store, chain, outbox: new Outbox(store, config), clock: Date.now, log: () => {} }),
-    );
-    return { up: server.origin };
+  async functions() {
+    const { createApi } = await import("../../functions/api.ts");
+    const { Outbox } = await import("../../functions/outbox.ts");
+    const { Store } = await import("../../functions/store.ts");
+    const { ChainReader } = await import("../../lib/chain/reader.ts");
+    const { startServer } = await import("../../local/server.ts");
+    return async ({ config }) => {
+      const server = await startServer();
+      const [store, chain] = [new Store(config), new ChainReader(config)];
+      server.mount(
+        createApi({ config, store, chain, outbox: new Outbox(store, config), clock: Date.now, log: () => {} }),
+      );
+      return { up: server.origin };
+    };
   },
-  async publisher({ config, key }) {
-    const fees = { kind: "market", maxFeePerGas: 10n ** 12n };
-    const publisher = new Publisher({
-      ...config,
-      store: new Store(config),
-      relayer: keyRelayer(key),
-      fees,
-      log: () => {},
-    });
-    const bell = new DoorBell();
-    setInterval(bell.ring, 100); // the functions are another process and can't ring
-    void runPublisher(publisher, { signal: new AbortController().signal, bell, log: () => {} });
-    return { up: "" };
+  async publisher() {
+    const { runPublisher } = await import("../../functions/loop.ts");
+    const { Publisher } = await import("../../functions/publisher.ts");
+    const { keyRelayer } = await import("../../functions/relay.ts");
+    const { Store } = await import("../../functions/store.ts");
+    const { DoorBell } = await import("../../functions/wake.ts");
+    return async ({ config, key }) => {
+      const fees = { kind: "market", maxFeePerGas: 10n ** 12n };
+      const common = { ...config, store: new Store(config), log: () => {} };
+      const publisher = new Publisher({ ...common, relayer: keyRelayer(key), fees });
+      const bell = new DoorBell();
+      setInterval(bell.ring, 100); // the functions are another process and can't ring
+      void runPublisher(publisher, { signal: new AbortController().signal, bell, log: () => {} });
+      return { up: "" };
+    };
   },
-  async member({ deployment, task, key, call, options }) {
-    const contractor = new TaskContractor({ task, signer: new Wallet(key), deployment });
-    const onNotice = ({ notice }) => process.send({ notice });
-    const channel = new SharedFileDataChannel(contractor);
-    return { done: await channel[call]({ ...options, ...(call === "sendStream" && { onNotice }) }) };
+  async member() {
+    const { Wallet } = await import("ethers");
+    const { SharedFileDataChannel, TaskContractor } = await import("../../lib/index.ts");
+    return async ({ deployment, task, key, call, options, stop, giveUp }) => {
+      if (stop) await stopAt(stop);
+      const contractor = new TaskContractor({ task, signer: new Wallet(key), deployment });
+      const end = new AbortController();
+      const onNotice = ({ notice }) => {
+        process.send({ notice });
+        if (giveUp) end.abort();
+      };
+      const sending = call === "sendStream" && { onNotice, signal: end.signal };
+      try {
+        return { done: await new SharedFileDataChannel(contractor)[call]({ ...options, ...sending }) };
+      } finally {
+        await contractor.close();
+      }
+    };
   },
 };
 
+/** At the nth call of a file's function this process says so, before or after it, and waits to be killed. */
+async function stopAt({ what, nth, fate }) {
+  const handle = await fs.open(process.execPath);
+  const files = Object.getPrototypeOf(handle);
+  const owner = what in files ? files : fs;
+  await handle.close();
+  const real = owner[what];
+  let calls = 0;
+  owner[what] = async function (...args) {
+    if (++calls !== nth) return real.apply(this, args);
+    if (fate === "carried out") await real.apply(this, args);
+    process.send({ stopped: true });
+    return new Promise(() => {});
+  };
+  syncBuiltinESMExports();
+}
+
+const play = await roles[process.argv[2]]();
 process.on("disconnect", () => process.exit());
-process.once("message", async (order) => {
+process.on("message", async (order) => {
   try {
-    process.send(await roles[order.role](order));
+    process.send(await play(order));
   } catch (error) {
     process.send({ code: error.code ?? String(error.stack) });
   }
