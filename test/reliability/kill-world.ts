@@ -16,7 +16,8 @@ import type { KillChild, KillPool } from "./kill-child.ts";
 import { type Asked, askedOf, calledOnly } from "./kill-points.ts";
 import { type Coming, Front } from "./oracle-fronts.ts";
 
-const BLOCK_MS = 100;
+/** Members and publisher look for every block, and that is most of what a trip costs. */
+const BLOCK_MS = 250;
 /** Many parts in few bytes. */
 export const PART = 16;
 

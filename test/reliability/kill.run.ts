@@ -7,7 +7,7 @@ import { asked } from "./report.ts";
 
 const REPEATS = 100;
 /** So often is a long run's record written: it may be ended at any time. */
-const RECORD_EVERY = 20;
+const RECORD_EVERY = 10;
 
 it("whatever is killed, and wherever, the trip completes and no invariant is broken", async () => {
   const { seed, only, count, minutes, parallel, record: kept } = asked();

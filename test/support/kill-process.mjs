@@ -31,7 +31,7 @@ const roles = {
       const common = { ...config, store: new Store(config), log: () => {} };
       const publisher = new Publisher({ ...common, relayer: keyRelayer(key), fees });
       const bell = new DoorBell();
-      setInterval(bell.ring, 100); // the functions are another process and can't ring
+      setInterval(bell.ring, 250); // the functions are another process and can't ring
       void runPublisher(publisher, { signal: new AbortController().signal, bell, log: () => {} });
       return { up: "" };
     };
