@@ -138,7 +138,10 @@ async function largeDownload(bed: Bed, item: Item, where: "dir" | "disk"): Promi
 async function largeUpload(bed: Bed, item: Item, where: "dir" | "disk"): Promise<Trial> {
   const name = `payload of ${item.name} GiB, upload${where === "dir" ? "" : " to the embedded store, on a disk"}`;
   const task = { case: name, way: "upload", items: [item] } as const;
-  return (await trialOf(bed, waybill, { ...task, place: await bed.store(where === "dir" ? "s3" : "embedded", where) }))!;
+  return (await trialOf(bed, waybill, {
+    ...task,
+    place: await bed.store(where === "dir" ? "s3" : "embedded", where),
+  }))!;
 }
 
 /** Time per part must not grow with their number: planning, signing, verifying, and going on after a kill. */
