@@ -30,6 +30,9 @@ export interface Entry {
   readonly request?: string;
 }
 
+/** What is read wrongly once may have been spoilt on its way, and the verdict on an entry is for good. */
+const READS = 3;
+
 /** A statement whose end is known; `signed` isn't when nobody could read its entry. */
 export type Ended = Pick<Entry, "id" | "key"> & Partial<Entry>;
 
@@ -209,10 +212,12 @@ export class Outbox {
   }
 
   async #readEntry(key: string, id: Hex, arrival: number): Promise<Entry | null> {
-    const found = await this.#store.getJson(key);
-    if (!found) return null; // another worker was faster
-    const posted = fromJson(found.value);
-    if (posted && isOf(posted, id)) return { id, key, arrival, ...posted };
+    for (let reads = 0; reads < READS; reads++) {
+      const found = await this.#store.getJson(key);
+      if (!found) return null; // another worker was faster
+      const posted = fromJson(found.value);
+      if (posted && isOf(posted, id)) return { id, key, arrival, ...posted };
+    }
     await this.settle({ id, key }, { state: "refused", reason: "MALFORMED" });
     return null;
   }

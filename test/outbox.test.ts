@@ -307,6 +307,21 @@ describe("an entry that nobody could have posted", () => {
     expect(await outbox.state(id)).toEqual({ state: "refused", reason: "MALFORMED" });
   });
 
+  it("because it was spoilt on its way is read once more, and is not refused", async () => {
+    const posted = message();
+    await new Outbox(store, domain).post(posted);
+    let spoilt = 0;
+    const getJson: OutboxStore["getJson"] = async (key) => {
+      const found = await store.getJson(key);
+      if (!key.startsWith(prefix) || spoilt > 0) return found;
+      spoilt += 1;
+      return found && { ...found, value: undefined };
+    };
+    const outbox = new Outbox({ ...failing(store, () => null), getJson }, domain);
+    expect((await outbox.pending()).map(({ signed }) => signed)).toEqual([posted]);
+    expect(spoilt).toBe(1);
+  });
+
   it("is read when nothing is wrong with it", async () => {
     const id = statementId(good.statement, member);
     await store.putJson(`${prefix}0000000000001-7-${id}.json`, json);
