@@ -4,8 +4,8 @@ import type { Mounted } from "./server.ts";
 const MOST_AT_ONCE = 1_000;
 /**
  * Seconds that an answer may take because of others. A client gives up on it after 30 s, so a third leaves room for what is slow
- * by itself. Counted and not assumed: on a machine with much else to do, a request took twenty times what it takes alone, and of
- * 602 at three times the usual rate 359 were answered when nobody listened any more, though they were never 1,000.
+ * by itself. Counted and not assumed: where a machine has much else to do, a request takes many times what it takes alone. Seen
+ * here is only what was accepted: Node accepts one connection in each turn of its loop, and more wait in the system's queue.
  */
 const PATIENCE = 10;
 /** Fewer than this are no queue, however slow they are: a hundred senders may wait at once for S3 to put their parts together. */

@@ -6,10 +6,10 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type Mutant, mutants } from "../mutants/list.ts";
-import { asked, origin, record, table } from "./report.ts";
+import { asked, origin, record, recorded, table } from "./report.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-/** A mutant may make a test wait for ever; vitest ends that after a minute or two. */
+/** A mutant may make a test wait for ever; vitest ends that after some minutes, unless nothing of its process moves. */
 const HUNG_MS = 15 * 60_000;
 
 interface Results {
@@ -21,8 +21,13 @@ interface Results {
   }[];
 }
 
+// npm run mutants [-- --only WORDS|new] [--record]. "new": those that the recorded table doesn't have yet. What isn't run again
+// keeps its row, so that an hour's run may be ended (Ctrl-C records what is done) and gone on with.
+
 const { only, record: recording } = asked();
-const wanted = mutants.filter(({ name }) => only === null || name.includes(only));
+const known = await recorded("mutants");
+const isKnown = (name: string): boolean => known.some(([one]) => one === name);
+const wanted = mutants.filter(({ name }) => (only === "new" ? !isKnown(name) : only === null || name.includes(only)));
 const rows: string[][] = [];
 let copy = "";
 
@@ -38,7 +43,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await rm(copy, { recursive: true, force: true });
-  if (recording) await record("mutants", reportOf(rows));
+  if (recording) await record("mutants", reportOf(inOrder([...rows, ...known])));
 });
 
 it("finds nothing where nothing is planted", async () => {
@@ -57,6 +62,7 @@ it.each(wanted)("finds that $name", async (mutant) => {
   try {
     const killer = await killerOf(mutant.tests);
     rows.push([mutant.name, `\`${mutant.file}\``, killer ?? "**nobody**"]);
+    process.stdout.write(`${rows.length} of ${wanted.length}: ${rows.at(-1)!.join(" · ")}\n`);
     expect(killer).not.toBeNull();
   } finally {
     await writeFile(path, text);
@@ -81,6 +87,7 @@ async function killerOf(tests: Mutant["tests"]): Promise<string | null> {
   const code = await new Promise<number | null>((resolve) => child.once("exit", resolve));
   clearTimeout(timer);
   if (code === 0) return null;
+  if (code === null) return `${tests[0]} (it never ended)`;
   return firstFailure(JSON.parse(await readFile(results, "utf8")) as Results);
 }
 
@@ -96,8 +103,13 @@ function firstFailure({ testResults }: Results): string {
   throw new Error("The run failed, and no test did.");
 }
 
+/** As they are listed, each with its newest row; of a mutant that is gone, none. */
+function inOrder(found: readonly string[][]): string[][] {
+  return mutants.flatMap(({ name }) => found.filter(([one]) => one === name).slice(0, 1));
+}
+
 function reportOf(found: readonly string[][]): string {
   const killed = found.filter(([, , killer]) => killer !== "**nobody**").length;
-  const head = `${origin("npm run mutants -- --record")} ${killed} of ${found.length} mutants killed.`;
+  const head = `${origin("npm run mutants -- --record")} ${killed} of ${found.length} mutants killed; ${mutants.length} are listed.`;
   return `${head}\n\n${table(["Mutant", "Planted in", "Found first by"], found)}`;
 }

@@ -39,11 +39,23 @@ export function origin(command: string, day: Date = new Date()): string {
 
 /** Puts a run's table into docs/reliability.md, between the section's two marks. */
 export async function record(section: Section, markdown: string): Promise<void> {
+  const { before, after } = await sectionOf(section);
+  await writeFile(PAGE, `${before}\n\n${markdown.trim()}\n\n${after}`);
+}
+
+/** The rows of a section's table, as the last runs left it. */
+export async function recorded(section: Section): Promise<string[][]> {
+  const { text } = await sectionOf(section);
+  const lines = text.split("\n").filter((line) => line.startsWith("| "));
+  return lines.slice(2).map((line) => line.slice(2, -2).split(" | "));
+}
+
+async function sectionOf(section: Section): Promise<{ before: string; text: string; after: string }> {
   const page = await readFile(PAGE, "utf8");
   const [begin, end] = [`<!-- ${section}: written by a run -->`, `<!-- /${section} -->`];
-  const [from, to] = [page.indexOf(begin), page.indexOf(end)];
-  if (from < 0 || to < from) throw new Error(`docs/reliability.md has no marks for ${section}`);
-  await writeFile(PAGE, `${page.slice(0, from + begin.length)}\n\n${markdown.trim()}\n\n${page.slice(to)}`);
+  const [from, to] = [page.indexOf(begin) + begin.length, page.indexOf(end)];
+  if (!page.includes(begin) || to < from) throw new Error(`docs/reliability.md has no marks for ${section}`);
+  return { before: page.slice(0, from), text: page.slice(from, to), after: page.slice(to) };
 }
 
 /** A table as the formatter leaves it. */
