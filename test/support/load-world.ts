@@ -56,7 +56,7 @@ export class LoadWorld {
     const { chainId } = anvil;
     const deployment: Deployment = {
       ...{ api: ORIGIN, chainId, contract, fromBlock, storeOrigin: new URL(bucket.s3Endpoint).origin },
-      ...{ confirmations: 0, blockTime: 1000, maxBlockAge: 60_000, rpc: anvil.url },
+      ...{ confirmations: 0, blockTime: 1000, maxBlockAge: 600_000, rpc: anvil.url },
     };
     const pieces = { anvil, store, bucket, deployment, owner: new Wallet(newKey()) };
     const { serve, origin } = await startServe(pieces);
