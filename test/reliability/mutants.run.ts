@@ -22,7 +22,7 @@ interface Results {
 }
 
 // npm run mutants [-- --only WORDS|new] [--record]. "new": those that the recorded table doesn't have yet. What isn't run again
-// keeps its row, so that an hour's run may be ended (Ctrl-C records what is done) and gone on with.
+// keeps its row, and each is recorded when it is done, so that an hour's run may be ended at any time and gone on with.
 
 const { only, record: recording } = asked();
 const known = await recorded("mutants");
@@ -43,7 +43,6 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await rm(copy, { recursive: true, force: true });
-  if (recording) await record("mutants", reportOf(inOrder([...rows, ...known])));
 });
 
 it("finds nothing where nothing is planted", async () => {
@@ -63,6 +62,7 @@ it.each(wanted)("finds that $name", async (mutant) => {
     const killer = await killerOf(mutant.tests);
     rows.push([mutant.name, `\`${mutant.file}\``, killer ?? "**nobody**"]);
     process.stdout.write(`${rows.length} of ${wanted.length}: ${rows.at(-1)!.join(" · ")}\n`);
+    if (recording) await record("mutants", reportOf(inOrder([...rows, ...known])));
     expect(killer).not.toBeNull();
   } finally {
     await writeFile(path, text);
