@@ -18,6 +18,8 @@ export interface Said {
   readonly stopped?: true;
   readonly done?: unknown;
   readonly code?: string;
+  /** Whether the same call again goes on from where it was. */
+  readonly retryable?: boolean;
 }
 
 /** A process of its own that is killed, never asked to end. */

@@ -12,8 +12,8 @@ import { type KillTask, type KillWorld, PART } from "./kill-world.ts";
 const PARTS = 4;
 /** A trip takes seconds; on a machine that is a hundred times busier it is minutes. */
 const HANGS_MS = 600_000;
-/** Calls that end as they may (withdrawn, late) are made again; none needs as many as this. */
-const CALLS = 6;
+/** Calls that end as they may (out of reach, withdrawn, late) are made again; none needs as many as this. */
+const CALLS = 50;
 type Side = "sender" | "recipient";
 
 /** What the kills of one trip led to. */
@@ -52,6 +52,8 @@ export class KillTrip {
   /** The recipient asks for nothing until a sender that is to give up has done so, or died. */
   readonly #ahead: Promise<void>;
   #bad: Hex | null = null;
+  /** One side has failed, so nobody need wait for the other. */
+  #failed = false;
 
   /** @param points Each of another victim, and of one story. */
   constructor(world: KillWorld, cast: KillTask, points: readonly Point[], name: string) {
@@ -146,13 +148,24 @@ export class KillTrip {
         this.#givesUp = false;
         this.#goAhead();
       }
-      if (said && (calls === CALLS || !this.#isFair(side, said))) return said;
-      if (!said && !this.#hasFired(side)) return { code: "it ended by itself" };
+      if (said && (calls === CALLS || !this.#isFair(side, said))) return this.#ended(said);
+      if (!said && (this.#failed || !this.#hasFired(side))) return this.#ended({ code: "nothing: it died" });
     }
   }
 
-  /** An end that isn't the last: who has changed its mind twice calls again, and so does who came too late for a notice. */
-  #isFair(side: Side, { done, code }: Said): boolean {
+  #ended(said: Said): Said {
+    this.#failed ||= said.code !== undefined || said.done === null;
+    if (this.#failed) for (const child of Object.values(this.#children)) child.kill();
+    return said;
+  }
+
+  /**
+   * An end that isn't the last: functions that take long to start are out of reach for a call. Who has changed its mind twice
+   * calls again, and so does who came too late for a notice.
+   */
+  #isFair(side: Side, { done, code, retryable }: Said): boolean {
+    if (this.#failed) return false;
+    if (retryable) return true;
     if (this.#story !== "change of mind") return false;
     return side === "sender" ? code === "ABORTED" || done === null : code === "LATE" || code === "GONE";
   }

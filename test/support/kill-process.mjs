@@ -80,7 +80,7 @@ process.on("message", async (order) => {
   try {
     process.send(await play(order));
   } catch (error) {
-    process.send({ code: error.code ?? String(error.stack) });
+    process.send({ code: error.code ?? String(error.stack), retryable: error.retryable === true });
   }
 });
 process.send({ ready: true });
