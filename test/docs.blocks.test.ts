@@ -103,6 +103,8 @@ const KNOWN: Readonly<Record<string, readonly (readonly [string, string, string]
     ["sh", "aws sqs purge-queue", HERE],
     ["sh", "aws logs tail", HERE],
     ["sh", "for f in uploads", HERE],
+    ["js", "// frame.mjs", "test/infra/zips.test.ts"],
+    ["sh", "SST_NO_CLEANUP=1 npx sst diff", "test/infra/zips.test.ts"],
     ["sh", "git checkout COMMIT", HERE],
     ["sh", "aws kms describe-key", HERE],
   ],
