@@ -1,4 +1,5 @@
 import { configDefaults, defineConfig, type ViteUserConfig } from "vitest/config";
+import { fatalReporter } from "./test/support/fatal.ts";
 
 /** What every run of tests has in common. */
 export const shared: NonNullable<ViteUserConfig["test"]> = {
@@ -18,7 +19,7 @@ const config: ViteUserConfig = defineConfig({
     ...shared,
     include: ["test/**/*.test.ts"],
     exclude: [...configDefaults.exclude, "test/infra/**"],
-    reporters: process.env.CI ? ["default", "json"] : ["default"],
+    reporters: process.env.CI ? ["default", "json", fatalReporter] : ["default"],
     outputFile: { json: "node_modules/.vitest/results.json" },
   },
 });

@@ -1,12 +1,14 @@
 // After a run of the tests that failed in a few files: runs those alone, once, and says what each had failed with. A test that passes now
 // was upset by the machine's other work, or is a rare fault of ours: it is no silence, it stands in the closing lines until it is mended.
-// Many failures are no accident, and are not tried again.
+// Many failures are no accident, and are not tried again; nor is what failed outside of a test, such as a secret in the logs.
 import { spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { relative } from "node:path";
 
 const RESULTS = "node_modules/.vitest/results.json";
 const AGAIN = "node_modules/.vitest/again.json";
+/** Written by test/support/fatal.ts. */
+const FATAL = "node_modules/.vitest/fatal";
 const MOST_FILES = 3;
 const MESSAGE = 600;
 
@@ -32,7 +34,7 @@ const say = ({ file, tests, message }) => {
 const results = JSON.parse(readFileSync(RESULTS, "utf8"));
 const failures = failuresOf(results);
 for (const failure of failures) say(failure);
-if (failures.length === 0 || failures.length > MOST_FILES) process.exit(1);
+if (existsSync(FATAL) || failures.length === 0 || failures.length > MOST_FILES) process.exit(1);
 const files = failures.map(({ file }) => file);
 const { status } = spawnSync("npx", ["vitest", "run", ...files, `--outputFile.json=${AGAIN}`], { stdio: "inherit" });
 if (status !== 0) process.exit(1);

@@ -1,6 +1,6 @@
 import http from "node:http";
 import type { AddressInfo } from "node:net";
-import { beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { startServer } from "../../local/server.ts";
 import { Shedding } from "../../local/shedding.ts";
 import { Generator, Phase } from "../support/load.ts";
@@ -40,64 +40,6 @@ describe("a server with more to do than it can", () => {
     } finally {
       await server.stop();
     }
-  });
-});
-
-describe("a queue", () => {
-  let now: number;
-  let waiting: (() => void)[];
-  let door: Shedding;
-  beforeEach(() => {
-    now = 1_000_000;
-    waiting = [];
-    const app = { fetch: () => new Promise<Response>((done) => waiting.push(() => done(new Response("done")))) };
-    door = new Shedding(app, 1_000, () => now);
-  });
-  const ask = (): Promise<Response> => door.fetch(new Request("http://api.test/v1/tasks"));
-  const come = (count: number): void => {
-    for (let left = count; left > 0; left--) void ask();
-  };
-  const answer = async (count: number): Promise<void> => {
-    for (const one of waiting.splice(0, count)) one();
-    await new Promise((done) => setImmediate(done));
-  };
-  const isLetIn = async (): Promise<boolean> => {
-    const before = waiting.length;
-    const asked = ask();
-    if (waiting.length > before) return true;
-    expect((await asked).status).toBe(503);
-    return false;
-  };
-
-  it("that moves slowly takes nobody who would wait for more than ten seconds, and does again when it is gone", async () => {
-    come(200);
-    for (let second = 0; second < 4; second++) {
-      now += 1_000;
-      await answer(10);
-      expect(await isLetIn()).toBe(true);
-    }
-    for (let second = 4; second < 20; second++) {
-      now += 1_000;
-      await answer(10);
-      // 10 a second: who comes behind 100 waits for ten seconds, and below 128 nobody calls it a queue.
-      expect(await isLetIn()).toBe(waiting.length < 128);
-    }
-    await answer(1_000);
-    expect(await isLetIn()).toBe(true);
-  });
-
-  it("that moves quickly takes whoever comes, as many as there may be", async () => {
-    come(900);
-    for (let second = 0; second < 30; second++) {
-      now += 1_000;
-      await answer(95);
-      come(95);
-      expect(await isLetIn()).toBe(true);
-      expect(waiting).toHaveLength(901);
-      await answer(1);
-    }
-    come(100);
-    expect([waiting.length, await isLetIn()]).toEqual([1_000, false]);
   });
 });
 

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { markFatal } from "./fatal.ts";
 import { examine } from "./leaks.ts";
 
 /**
@@ -24,6 +25,7 @@ export default async function setup(): Promise<() => Promise<void>> {
     );
     if (leaks.length === 0) return;
     process.exitCode = 1;
+    await markFatal("secrets in the logs");
     const list = leaks.slice(0, 20).map(({ what, where }) => `  ${where}: ${what}`);
     throw new Error(`There are secrets in the logs (${leaks.length}):\n${list.join("\n")}`);
   };
