@@ -34,9 +34,14 @@ const say = ({ file, tests, message }) => {
 const results = JSON.parse(readFileSync(RESULTS, "utf8"));
 const failures = failuresOf(results);
 for (const failure of failures) say(failure);
-if (existsSync(FATAL) || failures.length === 0 || failures.length > MOST_FILES) process.exit(1);
+if (existsSync(FATAL) || failures.length === 0 || failures.length > MOST_FILES) {
+  console.log("not tried again");
+  process.exit(1);
+}
 const files = failures.map(({ file }) => file);
-const { status } = spawnSync("npx", ["vitest", "run", ...files, `--outputFile.json=${AGAIN}`], { stdio: "inherit" });
+console.log(`once more, alone: ${files.join(", ")}`);
+const run = ["node_modules/vitest/vitest.mjs", "run", ...files, `--outputFile.json=${AGAIN}`];
+const { status } = spawnSync(process.execPath, run, { stdio: "inherit" });
 if (status !== 0) process.exit(1);
 const failed = results.numFailedTests;
 const again = failures.flatMap(({ file, tests }) =>

@@ -17,12 +17,18 @@ export function emit(event: Readonly<Record<string, unknown>>): void {
   process.stdout.write(`${jsonLine(event)}\n`);
 }
 
-/** By which command one goes on after an error. */
-const again = new WeakMap<object, string>();
+/** How one goes on after an error. */
+interface Again {
+  readonly command: string;
+  /** What it takes beside the command. */
+  readonly need?: string;
+}
+
+const again = new WeakMap<object, Again>();
 
 /** The error, to be told with the command that goes on from there. */
-export function failedWith(error: unknown, command: string): unknown {
-  if (typeof error === "object" && error !== null) again.set(error, command);
+export function failedWith(error: unknown, next: Again): unknown {
+  if (typeof error === "object" && error !== null) again.set(error, next);
   return error;
 }
 
@@ -31,9 +37,10 @@ export function describe(error: unknown, json: boolean): string {
   const code = error instanceof WaybillError ? error.code : "INTERNAL";
   const message = error instanceof WaybillError ? inCommandWords(error.message) : `Unexpected: ${nameOf(error)}.`;
   const requestId = error instanceof WaybillError ? error.details.requestId : undefined;
-  const command = typeof error === "object" && error !== null ? again.get(error) : undefined;
-  if (json) return jsonLine({ error: { code, message, requestId, again: command } });
-  return `${harmless(`${message} (${code})`)}${command ? `\nTo go on: ${command}` : ""}`;
+  const next = typeof error === "object" && error !== null ? again.get(error) : undefined;
+  if (json) return jsonLine({ error: { code, message, requestId, again: next?.command } });
+  const goOn = next ? `\nTo go on${next.need ? `, ${next.need}` : ""}: ${next.command}` : "";
+  return `${harmless(`${message} (${code})`)}${goOn}`;
 }
 
 function nameOf(error: unknown): string {

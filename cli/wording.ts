@@ -2,6 +2,7 @@
 
 /** Each pattern is a piece of a sentence of the library, so that a file or a tag of the same name stays as it is. */
 const WORDS: readonly (readonly [RegExp, string])[] = [
+  [/^The call was ended by its signal\.$/, "Interrupted."],
   [/^idleTimeout (?=is at least|must be|is in milliseconds|may be)/, "--idle-timeout "],
   [/^timeout (?=must be|is in milliseconds|may be)/, "--timeout "],
   [/^graceAfter (?=must be|is in milliseconds|may be)/, "--grace "],

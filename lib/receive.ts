@@ -108,7 +108,10 @@ class Receiving {
     const had = sources
       .flatMap((source) => (transfer === null ? [] : ledger.noticesOf(source, transfer)))
       .find(({ recipients }) => recipients.get(account)?.state === "verified");
-    if (!had) return "No notice came from a listed source in time. Receive again to wait longer.";
+    if (!had) {
+      const which = transfer === null ? "No notice" : "No notice of this tag";
+      return `${which} came from a listed source in time. Receive again to wait longer.`;
+    }
     return `You have verified this tag of ${idOf(had.notice.sender)} before, and it counts once. To read it again while it is kept, receive with notice: "${had.id}".`;
   }
 
@@ -283,7 +286,7 @@ class Receiving {
   async #insist(receipts: readonly Hex[], signal: AbortSignal): Promise<void> {
     for (let left = receipts; left.length > 0; ) {
       await pause(INSIST_MS, signal);
-      const taken = await Promise.all(left.map((id) => this.#post(id, "VERIFIED").catch(() => false)));
+      const taken = await Promise.all(left.map((id) => this.#post(id, "VERIFIED", signal).catch(() => false)));
       left = left.filter((_, i) => !taken[i]);
     }
   }
@@ -312,11 +315,11 @@ class Receiving {
    * makes its verdict; only one that doesn't wait for the chain has to take the server's word for the latter.
    * @returns False when it should be said again.
    */
-  async #post(notice: Hex, outcome: Outcome): Promise<boolean> {
+  async #post(notice: Hex, outcome: Outcome, signal = this.#order.signal): Promise<boolean> {
     const { task, ledger } = this.#session;
     const at = ledger.notice(notice)?.notice.deadline;
     try {
-      await this.#session.say({ kind: "receipt", task, notice, outcome }, { at, signal: this.#order.signal });
+      await this.#session.say({ kind: "receipt", task, notice, outcome }, { at, signal });
       return true;
     } catch (error) {
       const code = error instanceof WaybillError ? error.code : null;

@@ -281,6 +281,28 @@ describe("where a node caps ranges", () => {
   });
 });
 
+describe("a node in the middle of its next block", () => {
+  it("that answers from that one for a moment is asked again, and one that keeps on doing so lags", async () => {
+    const task = await sparse(2, 1);
+    const chain = reader({ rpc: first.url });
+    const { block } = await chain.tip();
+    await world.relay([item(await task.message())]);
+    const ahead = await world.provider.send("eth_call", [
+      { to: world.domain.contract, data: waybill.encodeFunctionData("latest", [task.id]) },
+      "latest",
+    ]);
+    const selector = waybill.getFunction("latest")!.selector;
+    let early = 1;
+    first.answer = ({ method, params }, result) =>
+      method === "eth_call" && (params[0] as { data: string }).data.startsWith(selector) && early-- > 0
+        ? ahead
+        : result;
+    expect(await chain.latest(task.id, block)).toMatchObject({ seq: 2 });
+    early = Number.POSITIVE_INFINITY;
+    await expect(chain.latest(task.id, block)).rejects.toMatchObject({ code: "UNAVAILABLE" });
+  });
+});
+
 describe("a chain whose block.number is not the log's block", () => {
   it("is refused before anything is read", async () => {
     first.answer = onNumber((told) => `0x${(BigInt(told) / 2n).toString(16).padStart(64, "0")}`);

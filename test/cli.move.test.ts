@@ -115,7 +115,25 @@ describe("a file", () => {
     const receiving = shell("bob", `waybill receive --from alice --tag ${tag} --out - | sha256sum`);
     const sending = shell("alice", `cat ${path} | waybill send - --to bob --tag ${tag}`);
     expect(await sending).toMatchObject({ stdout: "bob verified\n", code: 0 });
-    expect(await receiving).toMatchObject({ stdout: `${sent}  -\n`, code: 0 });
+    expect(await receiving).toMatchObject({
+      stdout: `${sent}  -\n`,
+      stderr: expect.stringContaining("The payload from alice is verified, and its receipt is on the chain.\n"),
+      code: 0,
+    });
+  });
+
+  it("that came from stdin and is interrupted says that stdin is needed again", async () => {
+    const { path } = await file(100);
+    const sending = commands.as("alice", ["send", "-", "--to", "bob", "--tag", path], {}, [
+      "bash",
+      "-c",
+      `exec "$@" < ${path}`,
+      "-",
+    ]);
+    await eventually(() => (/It is in the store/.test(sending.stderr()) ? true : null));
+    sending.process.child.kill("SIGINT");
+    expect(await sending.process.ended).toBe(130);
+    expect(sending.stderr()).toMatch(/\nTo go on, with the same bytes on stdin: .*waybill send - --to bob /);
   });
 });
 
@@ -271,7 +289,12 @@ describe("a wrong invocation", () => {
     ],
     ["with a grace and no count", ["receive", "--from", "bob", "--grace", "5s"], 2, /goes with --at-least/],
     ["with a count beyond all", ["receive", "--from", "bob", "--at-least", "2"], 2, /--from names 1/],
-    ["into a folder that isn't there", ["receive", "--from", "bob", "--out", "no/where/x"], 1, /Its folder must exist/],
+    [
+      "into a folder that isn't there",
+      ["receive", "--from", "bob", "--out", "no/where/x"],
+      1,
+      /^Nothing can be written at .*no\/where \(ENOENT\)\. The folder must exist already\./,
+    ],
     [
       "by a stranger",
       ["send", "config.json", "--to", "bob"],

@@ -210,6 +210,9 @@ describe("waybill task", () => {
       stderr: expect.stringMatching(/^Warning: you expel yourself\. The task stays yours, .* admit yourself\.\n$/),
     });
     expect(await as(carol, "task", "admit", "carol", ...mine)).toMatchObject({ code: 0, stderr: "" });
+    expect((await as(carol, "task", "show", ...mine)).stdout).toMatch(
+      /^ {3}0 {2}0x\w+ {2}expelled, and again a member as 1 {2}carol\n {3}1 {2}0x\w+ {2}active {4}carol\n/m,
+    );
     expect(await as(carol, "task", "open", "bob")).toMatchObject({
       code: 0,
       stderr: expect.stringMatching(/^Note: you don't name yourself\. You own the task, /),

@@ -77,6 +77,16 @@ describe("in a terminal", () => {
     expect(await sum(join(dir, name))).toBe(sent);
   });
 
+  it("a receive is drawn in a terminal that knows no size, and says that it was interrupted", async () => {
+    const shell = commands.inShell("bob");
+    shell.type("stty cols 0 rows 0; waybill receive --from alice --tag nothing; echo code=$?\r");
+    await shell.until(/waiting for alice[\s\S]*waiting for alice/);
+    shell.type(CTRL_C);
+    await shell.until("code=130");
+    expect(shell.seen()).toMatch(/Interrupted\. \(ABORTED\)\s+To go on: /);
+    expect(shell.seen()).not.toMatch(/Infinity|NaN/);
+  });
+
   it("a second Ctrl-C ends it at once, also while the first one's tidying hangs", async () => {
     const { name } = await commands.file(100);
     const sending = commands.inTerminal("alice", ["send", name, "--to", "bob", "--withdraw-on-interrupt"]);
@@ -152,6 +162,17 @@ describe("what is said of a transfer", () => {
     );
     expect(await sending.process.ended).toBe(0);
     expect(await sum(join(dir, name))).toBe(sent);
+  });
+
+  it("is in JSON also that all is there", async () => {
+    const { name } = await commands.file(PART + 1);
+    const dir = await commands.folder();
+    const receiving = commands.as("bob", ["receive", "--from", "alice", "--tag", name, "--out", dir, "--json"]);
+    const sending = commands.as("alice", ["send", name, "--to", "bob", "--json"]);
+    expect(await Promise.all([sending, receiving].map((one) => one.process.ended))).toEqual([0, 0]);
+    const whole = { movedBytes: PART + 1, totalBytes: PART + 1, heldBytes: 0 };
+    for (const one of [sending, receiving])
+      expect(one.events().findLast(({ event }) => event === "progress")).toMatchObject(whole);
   });
 
   it("is that there is no news, why, and that it answers again", async () => {

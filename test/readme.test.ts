@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { access, constants, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, it } from "vitest";
@@ -56,6 +56,11 @@ function terminal(script: string, cwd: string): { child: ChildProcess; done: Pro
   done.catch(() => {}); // whoever waits for it hears it
   return { child, done };
 }
+
+// npx makes it executable once, when it first sees the folder: never again after a build that began from nothing.
+it("what was built can be executed, also where npx knew an earlier build", async () => {
+  await access(new URL("dist/cli/waybill.js", root), constants.X_OK);
+});
 
 it("the README's commands make an exchange between processes, and admit another member", async () => {
   const dir = fileURLToPath(new URL(`try-${process.pid}/`, root));

@@ -247,6 +247,16 @@ describe("a call that goes on from what a killed one left", () => {
     expect(await readdir(home)).toHaveLength(2);
   });
 
+  it("is not found where a pipe has its name, and nobody waits for who writes into that", async () => {
+    const target = await targetOf({ path: join(home, "model") }, {});
+    await fetchInto(target, manifest, bytes);
+    await target.commit();
+    const again = await targetOf({ path: join(home, "model") }, {});
+    expect(await again.holds!(manifest, sender, AbortSignal.timeout(60_000))).toBe(join(home, "model"));
+    await pipe(join(home, "model"));
+    expect(await again.holds!(manifest, sender, AbortSignal.timeout(60_000))).toBeNull();
+  });
+
   it("works with names as long as names may be", async () => {
     const other = await targetOf({ path: join(home, `${"m".repeat(254)}n`) }, {});
     await other.begin(manifest, sender); // has nothing to do with the others

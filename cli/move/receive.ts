@@ -6,11 +6,12 @@ import { type Address, type Moved, type NoticeStatus, WaybillError } from "../..
 import type { Context } from "../command.ts";
 import { READER_GONE } from "../exit.ts";
 import { unwritten } from "../files.ts";
-import { answer, emit } from "../output.ts";
+import { answer, emit, note } from "../output.ts";
 import { accountOf } from "../participant.ts";
 import { inCommandWords } from "../wording.ts";
-import { printable } from "../words.ts";
+import { harmless, printable } from "../words.ts";
 import { Bars } from "./bars.ts";
+import { Pace } from "./pace.ts";
 import { type Common, type Moving, moving } from "./session.ts";
 import { size } from "./words.ts";
 
@@ -26,9 +27,6 @@ export interface ReceiveFlags extends Common {
 }
 
 type Place = "stdout" | { readonly path: string } | { readonly dir: string; readonly named?: "tag" };
-
-/** Progress comes this often as JSON. */
-const EVENT_MS = 1_000;
 
 /** `waybill receive` */
 export async function receiveFiles(command: Command, context: Context): Promise<void> {
@@ -68,7 +66,7 @@ class Receiving {
   readonly #flags: ReceiveFlags;
   readonly #moving: Moving;
   readonly #bars: Bars;
-  readonly #eventAt = new Map<string, number>();
+  readonly #paces = new Map<string, Pace>();
   readonly #heldSaid = new Set<string>();
   readonly #received: { readonly source: string; readonly path: string }[] = [];
 
@@ -140,6 +138,7 @@ class Receiving {
       const [, stream] = await channel.receiveStream({ ...order, to: "stream" });
       this.#moving.screen.end();
       await pipeline(stream, process.stdout, { end: false }).catch(endIfUnread);
+      note(harmless(counted("The payload", name)));
       return;
     }
     const [, path] = await channel.receiveStream({ ...order, to: this.#place });
@@ -183,10 +182,10 @@ class Receiving {
   #moved(source: string, moved: Moved): void {
     this.#sayHeld(source, moved);
     this.#bars.update(source, moved);
-    const now = performance.now();
-    if (!this.#flags.json || now - (this.#eventAt.get(source) ?? Number.NEGATIVE_INFINITY) < EVENT_MS) return;
-    this.#eventAt.set(source, now);
-    emit({ event: "progress", source, ...moved });
+    if (!this.#flags.json) return;
+    const pace = this.#paces.get(source) ?? new Pace();
+    this.#paces.set(source, pace);
+    if (pace.isDue(moved)) emit({ event: "progress", source, ...moved });
   }
 
   #sayHeld(source: string, { heldBytes, totalBytes }: Moved): void {
@@ -199,9 +198,7 @@ class Receiving {
   #arrived(source: string, path: string): void {
     this.#received.push({ source, path });
     this.#bars.done(source);
-    this.#moving.screen.note(
-      `${printable(basename(path))} from ${source} is verified, and its receipt is on the chain.`,
-    );
+    this.#moving.screen.note(counted(printable(basename(path)), source));
     if (this.#flags.json) emit({ event: "received", source, path });
     else this.#moving.screen.print(path);
   }
@@ -209,6 +206,10 @@ class Receiving {
   #nameOf(source: string): string {
     return this.#names.get(source as Address) ?? source;
   }
+}
+
+function counted(what: string, source: string): string {
+  return `${what} from ${source} is verified, and its receipt is on the chain.`;
 }
 
 async function isFile(path: string): Promise<boolean> {

@@ -80,7 +80,7 @@ export class Screen {
   }
 
   #draw(): void {
-    const width = Math.max(20, this.#out.columns ?? 80);
+    const width = Math.max(20, this.#out.columns || 80);
     const lines = (this.#view?.lines(width) ?? []).map((line) => line.slice(0, width - 1));
     this.#erase();
     if (lines.length > 0) this.#out.write(lines.map((line) => `${line}${ERASE}`).join("\n"));
@@ -90,7 +90,7 @@ export class Screen {
   /** A terminal that became narrower has broken the lines that stand there. */
   #erase(): void {
     if (this.#drawn.length === 0) return;
-    const width = this.#out.columns ?? 80;
+    const width = this.#out.columns || 80;
     const rows = this.#drawn.reduce((sum, length) => sum + Math.max(1, Math.ceil(length / width)), 0);
     this.#out.write(`\r${rows > 1 ? `\x1b[${rows - 1}A` : ""}\x1b[J`);
     this.#drawn = [];

@@ -6,6 +6,7 @@ import { answer, emit } from "../output.ts";
 import { accountOf } from "../participant.ts";
 import { printable } from "../words.ts";
 import { Bar } from "./bar.ts";
+import { Pace } from "./pace.ts";
 import { Recipients } from "./recipients.ts";
 import { type Common, type Moving, moving } from "./session.ts";
 import { size, span } from "./words.ts";
@@ -20,18 +21,20 @@ export interface SendFlags extends Common {
   readonly withdrawOnInterrupt?: true;
 }
 
-/** Progress comes this often as JSON. */
-const EVENT_MS = 1_000;
-
 /** `waybill send` */
 export async function sendFile(file: string, command: Command, context: Context): Promise<void> {
   const flags = command.opts<SendFlags>();
   const tag = tagOf(file, flags);
-  await moving(command, context, async (parts) => {
-    const names = new Map(flags.to.map((name) => [accountOf(name, parts.participant), name]));
-    if (names.size < flags.to.length) throw new WaybillError("USAGE", "--to names somebody twice.");
-    await new Sending(file, tag, names, flags, parts).run();
-  });
+  await moving(
+    command,
+    context,
+    async (parts) => {
+      const names = new Map(flags.to.map((name) => [accountOf(name, parts.participant), name]));
+      if (names.size < flags.to.length) throw new WaybillError("USAGE", "--to names somebody twice.");
+      await new Sending(file, tag, names, flags, parts).run();
+    },
+    file === "-" ? "with the same bytes on stdin" : undefined,
+  );
 }
 
 /** The same command has to mean the same transfer, so that it can go on with it. */
@@ -54,7 +57,7 @@ class Sending {
   readonly #bar: Bar;
   readonly #recipients: Recipients;
   readonly #received: string[] = [];
-  #eventAt = 0;
+  readonly #pace = new Pace();
   #noticed = false;
   #tagSaid = false;
   #heldSaid = false;
@@ -101,10 +104,7 @@ class Sending {
         this.#sayTag();
         this.#sayHeld(moved);
         this.#bar.update(moved);
-        if (json && performance.now() - this.#eventAt >= EVENT_MS) {
-          this.#eventAt = performance.now();
-          emit({ event: "progress", ...moved });
-        }
+        if (json && this.#pace.isDue(moved)) emit({ event: "progress", ...moved });
       },
       onNotice: (event) => {
         this.#sayTag();

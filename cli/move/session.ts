@@ -53,11 +53,13 @@ function expelledIn(error: unknown): unknown {
 /**
  * Moves a payload as a participant. What fails says by which command to go on.
  * @param act Gets the channel, and somewhere to show what goes on.
+ * @param need What the same command takes to go on, beside itself.
  */
 export async function moving(
   command: Command,
   context: Context,
   act: (moving: Moving) => Promise<void>,
+  need?: string,
 ): Promise<void> {
   const { json = false, relay = "api", maxFeePerGas } = command.opts<{ json?: boolean } & Omit<Common, "json">>();
   const participant = await participantOf(command, context);
@@ -78,7 +80,9 @@ export async function moving(
     await act({ channel: new library.SharedFileDataChannel(contractor), participant, screen, signal: context.signal });
   } catch (error) {
     const told = expelledIn(error);
-    throw goesOn(told) ? failedWith(told, typed(process.argv.slice(2))) : told;
+    throw goesOn(told)
+      ? failedWith(told, { command: typed(process.argv.slice(2)), ...(need !== undefined && { need }) })
+      : told;
   } finally {
     context.signal.removeEventListener("abort", tidying);
     screen.end();

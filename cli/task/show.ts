@@ -34,10 +34,12 @@ export async function showTask(command: Command, context: Context): Promise<void
 
 function described({ task, owner, roster, members, head }: Shown, names: Names): string {
   const active = members.filter((member) => member.active).length;
-  const lines = members.map(
-    ({ index, account, active }) =>
-      `${String(index).padStart(4)}  ${account}  ${active ? "active  " : "expelled"}  ${names.of(account) ?? ""}`,
-  );
+  const back = new Map(members.filter((member) => member.active).map(({ account, index }) => [account, index]));
+  const lines = members.map(({ index, account, active }) => {
+    const since = active ? undefined : back.get(account);
+    const state = active ? "active  " : since === undefined ? "expelled" : `expelled, and again a member as ${since}`;
+    return `${String(index).padStart(4)}  ${account}  ${state}  ${names.of(account) ?? ""}`;
+  });
   return [
     `task    ${task}`,
     `owner   ${names.full(owner)}`,

@@ -17,7 +17,7 @@ export class Screen {
   }
 
   #replace(text: string): void {
-    const { columns = 80, rows = 24 } = process.stdout;
+    const [columns, rows] = [process.stdout.columns || 80, process.stdout.rows || 24]; // a terminal may know no size, and say 0
     const lines = text.split("\n");
     const shown =
       lines.length < rows ? lines : [...lines.slice(0, rows - 2), `… ${lines.length - rows + 2} more lines`];

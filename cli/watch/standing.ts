@@ -34,7 +34,9 @@ export interface Standing {
   readonly sender: Address;
   readonly senderName: string | null;
   readonly transfer: Hex;
+  /** Null where the API tells none to which the notice commits. */
   readonly tag: string | null;
+  /** Bytes. What the API says: only who has the manifest can hold it against the notice. */
   readonly size: number | null;
   /** Seconds of chain time. */
   readonly deadline: number;

@@ -24,6 +24,8 @@ const LOOK_MS = 2_000;
 /** The API is asked for the details of so many notices, the newest; of the others the chain's words are shown. */
 const MOST_DETAILS = 50;
 
+const NOTHING = "Nothing is open. A transfer is, once it is in the store and its notice on the chain.";
+
 /** What `waybill status` does. */
 export async function showStatus(given: string | undefined, command: Command, { signal }: Context): Promise<void> {
   const options = command.opts<Options>();
@@ -42,7 +44,7 @@ export async function showStatus(given: string | undefined, command: Command, { 
 
 async function once(status: Status, { json }: Options): Promise<void> {
   const standings = await status.look();
-  if (standings.length === 0) note("Nothing is open. --all shows what is over.");
+  if (standings.length === 0) note(`${NOTHING} --all shows what is over.`);
   if (standings.length > 0) process.stdout.write(`${status.text(standings, json)}\n`);
 }
 
@@ -53,7 +55,7 @@ async function follow(status: Status, { json }: Options, watched: Watched, signa
   try {
     for (;;) {
       const standings = await status.look();
-      screen.show(status.text(standings, json) || (json ? "" : "Nothing is open."), status.gist(standings));
+      screen.show(status.text(standings, json) || (json ? "" : NOTHING), status.gist(standings));
       if (status.isOver(standings)) return status.conclude(standings);
       await pause(LOOK_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
     }

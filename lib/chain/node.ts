@@ -15,6 +15,11 @@ import type { ChainView, Cursor, Depth, Membership, NoticeState, Roster, Stretch
 
 /** Indices per `members` call: two storage reads each keep it far below every node's gas cap for calls. */
 const MEMBERS_PER_CALL = 1000;
+/**
+ * A node that is in the middle of its next block may answer from that one for a moment, as if it were the block that was named; one that
+ * wouldn't tell its numbers counts otherwise, and is not asked again.
+ */
+const MOST_LOOKS = 3;
 /** JSON-RPC's code for a call that the contract reverted. */
 const REVERTED = 3;
 /** Code that, run as a constructor, returns block.number in 32 bytes. */
@@ -38,7 +43,7 @@ export interface NodeOptions {
 const block = z.object({ number: z.string(), timestamp: z.string(), hash: id32 });
 type Block = Head & { readonly hash: Hex };
 
-/** Reads the contract over one node. It polls and retries nothing, and keeps only the newest block, as long as it is told to. */
+/** Reads the contract over one node. It polls nothing, and keeps only the newest block, as long as it is told to. */
 export class Node implements ChainView {
   readonly #rpc: Rpc;
   readonly #options: NodeOptions;
@@ -133,11 +138,13 @@ export class Node implements ChainView {
   }
 
   async latest(task: Hex, at?: number): Promise<Cursor> {
-    const found = await this.#view("latest", [task], at);
-    const latest = { seq: Number(found?.seq ?? 0), block: Number(found?.blockNumber ?? 0) };
-    // A node may be in the middle of its next block; one that wouldn't tell its numbers counts otherwise.
-    if (at !== undefined && latest.block > at) throw this.#numbered ? lagging() : misnumbered(this.#options.chainId);
-    return latest;
+    for (let looks = 1; ; looks++) {
+      const found = await this.#view("latest", [task], at);
+      const latest = { seq: Number(found?.seq ?? 0), block: Number(found?.blockNumber ?? 0) };
+      if (at === undefined || latest.block <= at) return latest;
+      if (!this.#numbered) throw misnumbered(this.#options.chainId);
+      if (looks === MOST_LOOKS) throw lagging();
+    }
   }
 
   async newest(task: Hex, at: number): Promise<Cursor> {

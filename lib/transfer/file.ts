@@ -74,8 +74,11 @@ export function exists(path: string): WaybillError {
   return new WaybillError("TARGET_EXISTS", `${path} exists. Receive to another place, or overwrite it with force.`);
 }
 
+/** @param path A folder, or a file in one. */
 export function unwritable(path: string, cause?: unknown): WaybillError {
-  const message = `${path} can't be written. Its folder must exist already, and be yours to write.`;
+  const { code } = (cause ?? {}) as NodeJS.ErrnoException;
+  const why = code === "ENOENT" ? "The folder must exist already." : "The folder must be one, and yours to write.";
+  const message = `Nothing can be written at ${path}${code ? ` (${code})` : ""}. ${why}`;
   return new WaybillError("TARGET_UNWRITABLE", message, { cause });
 }
 

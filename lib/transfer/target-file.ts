@@ -225,10 +225,12 @@ async function publish(part: string, path: string): Promise<void> {
 
 /** Is this file the payload that the manifest describes? */
 async function isPayload(path: string, manifest: Manifest, signal?: AbortSignal): Promise<boolean> {
-  const file = await open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0)).catch(() => null);
+  // What was a file a moment ago may be a pipe by now: opening it must not wait for who writes into it.
+  const flags = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
+  const file = await open(path, flags).catch(() => null);
   if (!file) return false;
   try {
-    const whole = await isWhole(file, manifest, signal);
+    const whole = (await file.stat()).isFile() && (await isWhole(file, manifest, signal));
     if (whole) await file.sync(); // another process may have written it a moment ago
     return whole;
   } finally {

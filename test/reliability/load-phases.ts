@@ -144,8 +144,8 @@ export function recoveryOf({ asked, begun, seconds }: Phase): number | null {
   return null;
 }
 
-function inWords({ asked, statuses, times, missed }: Phase): string {
-  const answers = [...statuses].map(([status, count]) => `${status}: ${count}`).join(", ");
+function inWords({ asked, statuses, refusals, times, missed }: Phase): string {
+  const answers = [...statuses, ...refusals].map(([what, count]) => `${what}: ${count}`).join(", ");
   const [half, most] = [0.5, 0.99].map((share) => quantile(times, share).toFixed(0));
   return `${asked.length} asked (${answers}), p50 ${half} ms, p99 ${most} ms, missed ${missed}`;
 }

@@ -97,9 +97,9 @@ describe("many members at once", () => {
 
   it("have transfers under way all the time, and each arrives", async () => {
     const few = { members: 6, transfers: 2, processes: 1 };
-    const { transfers, samples, live } = await transferMany(few, (seen) => seen.transfers >= 2);
+    const { transfers, samples, alive } = await transferMany(few, (seen) => seen.transfers >= 2);
     expect(transfers).toBeGreaterThanOrEqual(2);
-    expect([samples.length > 0, live.every((bytes) => bytes > 0)]).toEqual([true, true]);
+    expect([samples.length > 0, alive.every(({ live, objects }) => live > 0 && objects > 0)]).toEqual([true, true]);
   });
 });
 

@@ -17,6 +17,14 @@ export interface Many {
   readonly processes: number;
 }
 
+/** What the stack's process holds. */
+export interface Alive {
+  /** Bytes on its heap after a full collection. */
+  readonly live: number;
+  /** In its store, which has the index of them in memory. */
+  readonly objects: number;
+}
+
 /** What was seen of the stack's process at one time. */
 export interface Sample {
   readonly second: number;
@@ -28,8 +36,8 @@ export interface Transferred {
   readonly samples: readonly Sample[];
   readonly transfers: number;
   readonly seconds: number;
-  /** Bytes on the stack's heap that were alive, after a quarter of the time and at its end. */
-  readonly live: readonly [early: number, late: number];
+  /** When every pair had had its first transfer, and at the end. */
+  readonly alive: readonly [early: Alive, late: Alive];
   /** Its processor time, in seconds. */
   readonly processor: number;
 }
@@ -75,7 +83,7 @@ async function watched(
   const before = (await usageOf(stack.pid!))?.seconds ?? Number.NaN;
   const seconds = (): number => (performance.now() - begun) / 1000;
   const samples: Sample[] = [];
-  let early: number | null = null;
+  let early: Alive | null = null;
   while (!enough({ seconds: seconds(), transfers: total("ended") })) {
     await delay(SAMPLE_MS);
     const fault = clients.find((client) => client.fault !== null)?.fault;
@@ -90,13 +98,13 @@ async function watched(
   const processor = ((await usageOf(stack.pid!))?.seconds ?? Number.NaN) - before;
   for (const client of clients) client.end();
   await Promise.all(clients.map((client) => client.over));
-  return { ...measured, samples, live: [early ?? late, late], processor };
+  return { ...measured, samples, alive: [early ?? late, late], processor };
 }
 
-async function liveOf(stack: ChildProcess): Promise<number> {
+async function liveOf(stack: ChildProcess): Promise<Alive> {
   stack.send("live?");
-  const [{ live }] = (await once(stack, "message")) as [{ live: number }];
-  return live;
+  const [alive] = (await once(stack, "message")) as [Alive];
+  return alive;
 }
 
 interface Order {

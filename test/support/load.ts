@@ -41,6 +41,8 @@ export interface Asked {
   ms: number;
   /** "lost": there was no answer. */
   status: number | "lost" | "open";
+  /** What a refusal said. */
+  why?: string;
 }
 
 export interface LoadTarget {
@@ -100,6 +102,17 @@ export class Phase {
 
   get refused(): number {
     return this.asked.filter(({ status }) => isRefusal(status)).length;
+  }
+
+  /** How often a route was refused with which words. */
+  get refusals(): Map<string, number> {
+    const counts = new Map<string, number>();
+    for (const { route, status, why } of this.asked) {
+      if (!isRefusal(status)) continue;
+      const words = `${status} of ${route}: ${why}`;
+      counts.set(words, (counts.get(words) ?? 0) + 1);
+    }
+    return counts;
   }
 
   /** How long the good answers took, sorted. */
@@ -199,6 +212,7 @@ export class Generator {
       if (asked.status !== "open") return;
       asked.status = status;
       asked.ms = performance.now() - due;
+      if (isRefusal(status)) asked.why = detailOf(text);
       this.#settle(ready, asked, text, retryAfter);
     };
     const headers = { ...ready.headers, "content-length": Buffer.byteLength(ready.body) };
@@ -226,6 +240,11 @@ export class Generator {
       setTimeout(() => this.#sign({ step, resolve, reject }), retryAfter * 1000);
     else reject(new Error(`${step.method} ${step.route} was answered ${status}: ${text}`));
   }
+}
+
+function detailOf(problem: string): string {
+  const { detail = "nothing" } = JSON.parse(problem) as { detail?: string };
+  return detail;
 }
 
 export function isGood(status: Asked["status"]): boolean {
