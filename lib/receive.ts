@@ -108,10 +108,8 @@ class Receiving {
     const had = sources
       .flatMap((source) => (transfer === null ? [] : ledger.noticesOf(source, transfer)))
       .find(({ recipients }) => recipients.get(account)?.state === "verified");
-    if (!had) {
-      const which = transfer === null ? "No notice" : "No notice of this tag";
-      return `${which} came from a listed source in time. Receive again to wait longer.`;
-    }
+    const named = transfer === null ? "" : ", with this tag";
+    if (!had) return `No notice came from a listed source${named}, in time. Receive again to wait longer.`;
     return `You have verified this tag of ${idOf(had.notice.sender)} before, and it counts once. To read it again while it is kept, receive with notice: "${had.id}".`;
   }
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { Wallet } from "ethers";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Address, Hex } from "../lib/index.ts";
-import { encodeManifest, manifestDigest, transferId } from "../lib/protocol/manifest.ts";
+import { compositeChecksum, decodeManifest, encodeManifest, manifestDigest, transferId } from "../lib/protocol/manifest.ts";
 import { wireText } from "../lib/protocol/requests.ts";
 import { bitmapOf, type Notice, noticeId, signStatement } from "../lib/protocol/statements.ts";
 
@@ -38,8 +38,9 @@ it.concurrent("a manifest of another transfer, though its sender has signed for 
   const empty = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
   const manifest = encodeManifest({
     ...{ version: 1, tag: "theirs", size: 0, partSize: 5 * 2 ** 20, parts: [empty] },
-    ...{ checksum: "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=-1", contentType: "text/plain" },
+    ...{ checksum: compositeChecksum([empty]), contentType: "text/plain" },
   });
+  expect(decodeManifest(manifest).tag).toBe("theirs"); // nothing else is wrong with it
   const notice = noticeOf(cast, transferId("ours"), manifestDigest(manifest), timestamp + 600);
   await scene.relay(await sign(cast, notice));
   const posted: unknown[] = [];
