@@ -7,7 +7,13 @@ import { join } from "node:path";
 import { Wallet } from "ethers";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Address, Hex } from "../lib/index.ts";
-import { compositeChecksum, decodeManifest, encodeManifest, manifestDigest, transferId } from "../lib/protocol/manifest.ts";
+import {
+  compositeChecksum,
+  decodeManifest,
+  encodeManifest,
+  manifestDigest,
+  transferId,
+} from "../lib/protocol/manifest.ts";
 import { wireText } from "../lib/protocol/requests.ts";
 import { bitmapOf, type Notice, noticeId, signStatement } from "../lib/protocol/statements.ts";
 
