@@ -1,44 +1,55 @@
 import type { Mounted } from "./server.ts";
+import { Turnstile } from "./turnstile.ts";
 
-/**
- * Requests that are served at the same time. A client gives up on an answer after 30 s, and one request takes some ten
- * milliseconds of a processor: who came behind so many would be answered when nobody listens any more. Long polls are none of
- * them.
- */
+/** Requests that are served at the same time, for the memory that they take; long polls are none of them. */
 const MOST_AT_ONCE = 1_000;
+/** How long one may wait before it is worked for. A client gives up on an answer after 30 s, and asks again. */
+const MOST_WAIT_MS = 3_000;
 /** Seconds; by then there is room for some. */
 const RETRY_AFTER = 2;
 
+export interface SheddingLimits {
+  /** Requests. Default: 1,000. */
+  readonly most?: number;
+  /** Milliseconds. Default: 3,000. */
+  readonly wait?: number;
+}
+
 /**
  * Refuses what would only wait (503, Retry-After). Without it everybody waits for everybody, until clients give up on answers that
- * are still worked for, and ask again.
+ * are still worked for, and ask again. What is waited for is a processor, and nothing that a caller could hold back: who sends half a body is in.
  */
 export class Shedding implements Mounted {
   readonly #app: Mounted;
   readonly #most: number;
+  readonly #wait: number;
+  readonly #turnstile = new Turnstile();
   #running = 0;
 
-  constructor(app: Mounted, most: number = MOST_AT_ONCE) {
+  constructor(app: Mounted, { most = MOST_AT_ONCE, wait = MOST_WAIT_MS }: SheddingLimits = {}) {
     this.#app = app;
     this.#most = most;
+    this.#wait = wait;
   }
 
   async fetch(request: Request): Promise<Response> {
-    if (isFree(request)) return this.#app.fetch(request);
+    const { pathname } = new URL(request.url);
+    if (pathname === "/health") return this.#app.fetch(request); // whether we live must be told when there is much to do
+    if (this.#turnstile.wait > this.#wait) return busy();
+    if (request.method === "GET" && pathname.endsWith("/events")) return this.#inTurn(request);
     if (this.#running >= this.#most) return busy();
     this.#running += 1;
     try {
-      return await this.#app.fetch(request);
+      return await this.#inTurn(request);
     } finally {
       this.#running -= 1;
     }
   }
-}
 
-/** What waits for news takes no processor, and whether we live must be told when there is much to do. */
-function isFree({ method, url }: Request): boolean {
-  const { pathname } = new URL(url);
-  return method === "GET" && (pathname === "/health" || pathname.endsWith("/events"));
+  async #inTurn(request: Request): Promise<Response> {
+    await this.#turnstile.enter();
+    return request.signal.aborted ? busy() : this.#app.fetch(request); // nobody listens any more
+  }
 }
 
 function busy(): Response {

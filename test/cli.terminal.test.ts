@@ -134,27 +134,25 @@ describe("what is said of a transfer", () => {
   it("is that it goes on, and how much is there, on both sides and in JSON", async () => {
     const { name, sum: sent } = await commands.file(6 * PART);
     const dir = await commands.folder();
-    commands.link.rate = PART;
+    Object.assign(commands.link, { rate: PART, lanes: 1 });
     const first = commands.as("alice", ["send", name, "--to", "bob", "--json"]);
     await eventually(() => (commands.moved.UploadPart > 0 ? true : null));
     commands.link.held = true; // so that it never has more than some
     await first.process.end("SIGKILL");
-    commands.link.held = false;
+    Object.assign(commands.link, { held: false, rate: null, lanes: Number.POSITIVE_INFINITY });
     expect(first.events().find(({ event }) => event === "progress")).toMatchObject({ heldBytes: 0 });
-    commands.link.rate = null;
     const sending = commands.as("alice", ["send", name, "--to", "bob"]);
     await eventually(() => (/It is in the store/.test(sending.stderr()) ? true : null));
     expect(sending.stderr()).toMatch(
       /^Going on: of 48\.0 MiB the store has [\d.]+ MiB, which are compared and not sent again\.$/m,
     );
     const receive = ["receive", "--from", "alice", "--tag", name, "--out", dir];
-    commands.link.rate = PART;
+    Object.assign(commands.link, { rate: PART, lanes: 1 });
     const second = commands.as("bob", [...receive, "--json"]);
     await eventually(async () => ((await held(dir)) > 0 ? true : null));
     commands.link.held = true;
     await second.process.end("SIGKILL");
-    commands.link.held = false;
-    commands.link.rate = null;
+    Object.assign(commands.link, { held: false, rate: null, lanes: Number.POSITIVE_INFINITY });
     const receiving = commands.as("bob", receive);
     expect(await receiving.process.ended).toBe(0);
     expect(receiving.stderr()).toMatch(

@@ -140,6 +140,55 @@ describe("never both refused and on the chain:", () => {
     for (const id of ids) expect(await desk.outbox.state(id)).toMatchObject({ state: "settled" });
   });
 
+  it("what somebody else put on the chain is not refused, however old, while a reorg may undo it", async () => {
+    const task = Task.draft(world, 2);
+    await desk.mine(3);
+    const [open, message] = [await task.sign(task.owner, task.open), await task.message()];
+    await world.relay([item(open), item(message)]);
+    const id = await new Outbox(desk.store, world.domain, { now: () => 1_000 }).post(message);
+    const publisher = desk.publisher({ confirmations: 2 });
+    await publisher.step(); // the final block knows no such task, and the newest one has the message
+    expect(await desk.outbox.state(id)).toEqual({ state: "pending" });
+    await desk.mine(2);
+    await desk.drain(publisher);
+    expect(await desk.outbox.state(id)).toMatchObject({ state: "settled" });
+  });
+
+  it("what a reorg moves into a later block, while we look, is settled when that one is final", async () => {
+    const task = await Task.opened(world, 2);
+    const message = await task.message();
+    const [id] = await desk.post(message);
+    const before = await rpc("evm_snapshot");
+    await desk.publisher({ confirmations: 2 }).step();
+    await desk.mine(2);
+    const reorg = async (): Promise<void> => {
+      const [claim] = await desk.transactions();
+      await rpc("evm_revert", before);
+      await desk.mine(1);
+      await world.mined(await rpc("eth_sendRawTransaction", claim!.raw));
+      await desk.mine(1); // as high as before
+    };
+    let reorgs = 0;
+    const { store } = desk;
+    const list: OutboxStore["list"] = async (...values) => {
+      if (values[0].startsWith("outbox/") && reorgs++ === 0) await reorg(); // the turn has seen its final block by then
+      return store.list(...values);
+    };
+    const slow: OutboxStore = {
+      list,
+      getJson: (key) => store.getJson(key),
+      putJson: (...values) => store.putJson(...values),
+      delete: (key) => store.delete(key),
+    };
+    const publisher = desk.publisher({ store: slow, confirmations: 2 });
+    await publisher.step();
+    expect([reorgs > 0, await times(message)]).toEqual([true, 1]);
+    expect(await desk.outbox.state(id!)).toEqual({ state: "pending" });
+    await desk.mine(2);
+    await desk.drain(publisher);
+    expect(await desk.outbox.state(id!)).toMatchObject({ state: "settled" });
+  });
+
   it("a refusal that was written down is completed by the next worker, though it could count again", async () => {
     const { message, expel, admit } = await expelledMember();
     const [id] = await desk.post(message);

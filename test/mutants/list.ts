@@ -62,7 +62,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a receive is content with its own post",
     file: "lib/receive.ts",
-    from: "if (this.#order.waitForReceipt) await this.#untilStanding(delivery);",
+    from: "if (this.#order.waitForReceipt) await this.#untilStanding(delivery, turnedDown);",
     to: "",
     tests: ["sentences.agreement.test.ts", "sentences.deadline.test.ts"],
   },
@@ -299,7 +299,7 @@ export const mutants: readonly Mutant[] = [
     file: "functions/roles.ts",
     from: 'const may = who === "owner" ? isOwner :',
     to: 'const may = who === "owner" ? isOwner || index !== null :',
-    tests: ["functions.roles.test.ts"],
+    tests: ["reliability/access.test.ts"],
   },
   {
     name: "a stranger's task is served",

@@ -1,5 +1,6 @@
 import http from "node:http";
 import type { AddressInfo } from "node:net";
+import { getRequestListener } from "@hono/node-server";
 import { describe, expect, it } from "vitest";
 import { startServer } from "../../local/server.ts";
 import { Shedding } from "../../local/shedding.ts";
@@ -20,7 +21,7 @@ describe("a server with more to do than it can", () => {
     const release: (() => void)[] = [];
     const server = await startServer();
     const slow = { fetch: () => new Promise<Response>((done) => release.push(() => done(new Response("done")))) };
-    server.mount(new Shedding(slow, MOST));
+    server.mount(new Shedding(slow, { most: MOST }));
     const url = `${server.origin}/v1/tasks`;
     try {
       const taken = Array.from({ length: MOST }, () => fetch(url));
@@ -42,6 +43,81 @@ describe("a server with more to do than it can", () => {
     }
   });
 });
+
+const turn = (): Promise<void> => new Promise((next) => setImmediate(next));
+
+describe("a server with as much to do as it can", () => {
+  it("takes new connections several times as fast as it takes up work, so that none is kept waiting where nobody can refuse it", async () => {
+    const server = http.createServer();
+    let [connections, done] = [0, 0];
+    const seen: number[] = [];
+    const busy = async (): Promise<Response> => {
+      seen.push(connections);
+      for (let left = 50; left > 0; left--, await turn()) burn(1);
+      done += 1;
+      return new Response("done");
+    };
+    const shedding = new Shedding({ fetch: busy }, { wait: Number.POSITIVE_INFINITY });
+    server.on("connection", () => void connections++);
+    server.on(
+      "request",
+      getRequestListener((request) => shedding.fetch(request)),
+    );
+    await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+    const { port } = server.address() as AddressInfo;
+    try {
+      const ask = (): Promise<number> =>
+        new Promise((answered, failed) => {
+          const request = http.get({ port, host: "127.0.0.1", agent: false }, (response) => {
+            response.resume().once("end", () => answered(response.statusCode!));
+          });
+          request.once("error", failed);
+        });
+      const answers = await Promise.all(Array.from({ length: 80 }, ask));
+      expect([new Set(answers), done]).toEqual([new Set([200]), 80]);
+      for (const nth of [5, 10, 20]) expect(seen[nth - 1]).toBeGreaterThanOrEqual(3 * nth);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+
+  it("refuses who comes while the first in the line has waited for too long, and takes up those who wait, in their order", async () => {
+    const [order, answers]: [string[], Promise<Response>[]] = [[], []];
+    const app = {
+      fetch: async ({ url }: Request) => {
+        order.push(url.split("/").at(-1)!);
+        return new Response("done");
+      },
+    };
+    const shedding = new Shedding(app, { wait: 5 });
+    const come = (name: string): void => void answers.push(shedding.fetch(new Request(`http://load.test/${name}`)));
+    for (const name of ["a", "b", "c"]) come(name);
+    burn(10);
+    for (const name of ["d", "health", "events"]) come(name);
+    expect((await Promise.all(answers)).map(({ status }) => status)).toEqual([200, 200, 200, 503, 200, 503]);
+    expect(order).toEqual(["health", "a", "b", "c"]);
+    expect((await shedding.fetch(new Request("http://load.test/e"))).status).toBe(200);
+  });
+
+  it("does nothing for who has gone while waiting", async () => {
+    let worked = 0;
+    const shedding = new Shedding({ fetch: async () => new Response(String(++worked)) });
+    const gone = new AbortController();
+    const [first, second] = [
+      new Request("http://load.test/"),
+      new Request("http://load.test/", { signal: gone.signal }),
+    ];
+    const answers = [shedding.fetch(first), shedding.fetch(second)];
+    gone.abort();
+    expect((await Promise.all(answers)).map(({ status }) => status)).toEqual([200, 503]);
+    expect(worked).toBe(1);
+  });
+});
+
+function burn(ms: number): void {
+  for (const end = performance.now() + ms; performance.now() < end; );
+}
 
 describe("an open loop", () => {
   it("asks a server that doesn't answer as often as one that does, and counts a request from when it was due", async () => {

@@ -79,6 +79,7 @@ export class Commands {
   async forget(): Promise<void> {
     this.link.rate = null;
     this.link.held = false;
+    this.link.lanes = Number.POSITIVE_INFINITY;
     for (const one of this.#running) await one.end("SIGKILL");
     for (const one of this.#terminals) one.kill();
     this.#running.clear();

@@ -12,9 +12,12 @@ export class Link {
   rate: number | null = null;
   /** Nothing at all gets through; what comes meanwhile waits. */
   held = false;
+  /** Connections that carry payload at the same time; what the others have waits. So parts come one after the other, and not all in the end. */
+  lanes = Number.POSITIVE_INFINITY;
   readonly #sockets = new Set<Socket>();
   readonly #server = createServer((socket) => this.#open(socket));
   readonly #target: URL;
+  readonly #inLane = new Set<Socket>();
   /** When the line is free for the next bytes. */
   #free = 0;
 
@@ -47,6 +50,7 @@ export class Link {
       from.on("error", () => to.destroy());
       from.on("close", () => {
         this.#sockets.delete(from);
+        this.#inLane.delete(from);
         to.end();
       });
       from.on("data", (bytes) => this.#carry(from, to, bytes));
@@ -56,7 +60,7 @@ export class Link {
   #carry(from: Socket, to: Socket, bytes: Buffer): void {
     from.pause();
     const pass = (): void => {
-      if (this.held && !to.destroyed) {
+      if ((this.held || !this.#hasLane(from, bytes)) && !to.destroyed) {
         setTimeout(pass, LOOK_MS);
         return;
       }
@@ -71,5 +75,12 @@ export class Link {
     }
     this.#free = Math.max(now, this.#free) + takes;
     setTimeout(pass, this.#free - now);
+  }
+
+  #hasLane(from: Socket, { length }: Buffer): boolean {
+    if (length < SMALL || this.#inLane.has(from)) return true;
+    if (this.#inLane.size >= this.lanes) return false;
+    this.#inLane.add(from);
+    return true;
   }
 }

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { markFatal } from "./fatal.ts";
+import { clearFatal, markFatal } from "./fatal.ts";
 import { examine } from "./leaks.ts";
 
 /**
@@ -10,6 +10,7 @@ import { examine } from "./leaks.ts";
  * One that is found fails the run.
  */
 export default async function setup(): Promise<() => Promise<void>> {
+  await clearFatal();
   const folder = await mkdtemp(join(tmpdir(), "waybill-test-logs-"));
   const { NODE_OPTIONS: before = "" } = process.env;
   process.env.WAYBILL_TEST_LOGS = folder;
