@@ -1,18 +1,18 @@
 import type { Mounted } from "./server.ts";
-import { Turnstile } from "./turnstile.ts";
+import { type Patience, Turnstile } from "./turnstile.ts";
 
 /** Requests that are served at the same time, for the memory that they take; long polls are none of them. */
 const MOST_AT_ONCE = 1_000;
-/** How long one may wait before it is worked for. A client gives up on an answer after 30 s, and asks again. */
-const MOST_WAIT_MS = 3_000;
+/** A client gives up on an answer after 30 s, and asks again. Five hundred who begin a round together are through in less than ten. */
+const PATIENCE: Patience = { burst: 10_000, standing: 1_000 };
 /** Seconds; by then there is room for some. */
 const RETRY_AFTER = 2;
 
 export interface SheddingLimits {
   /** Requests. Default: 1,000. */
   readonly most?: number;
-  /** Milliseconds. Default: 3,000. */
-  readonly wait?: number;
+  /** Default: 10 s and 1 s. */
+  readonly patience?: Patience;
 }
 
 /**
@@ -22,20 +22,18 @@ export interface SheddingLimits {
 export class Shedding implements Mounted {
   readonly #app: Mounted;
   readonly #most: number;
-  readonly #wait: number;
-  readonly #turnstile = new Turnstile();
+  readonly #turnstile: Turnstile;
   #running = 0;
 
-  constructor(app: Mounted, { most = MOST_AT_ONCE, wait = MOST_WAIT_MS }: SheddingLimits = {}) {
+  constructor(app: Mounted, { most = MOST_AT_ONCE, patience = PATIENCE }: SheddingLimits = {}) {
     this.#app = app;
     this.#most = most;
-    this.#wait = wait;
+    this.#turnstile = new Turnstile(patience);
   }
 
   async fetch(request: Request): Promise<Response> {
     const { pathname } = new URL(request.url);
     if (pathname === "/health") return this.#app.fetch(request); // whether we live must be told when there is much to do
-    if (this.#turnstile.wait > this.#wait) return busy();
     if (request.method === "GET" && pathname.endsWith("/events")) return this.#inTurn(request);
     if (this.#running >= this.#most) return busy();
     this.#running += 1;
@@ -47,8 +45,8 @@ export class Shedding implements Mounted {
   }
 
   async #inTurn(request: Request): Promise<Response> {
-    await this.#turnstile.enter();
-    return request.signal.aborted ? busy() : this.#app.fetch(request); // nobody listens any more
+    const isIn = await this.#turnstile.enter();
+    return isIn && !request.signal.aborted ? this.#app.fetch(request) : busy(); // nobody listens to one that is aborted
   }
 }
 

@@ -1,6 +1,6 @@
 import { loadavg } from "node:os";
 import { describe, expect, it } from "vitest";
-import { quantile, sorted } from "../support/load.ts";
+import { isRefusal, quantile, sorted } from "../support/load.ts";
 import { type Many, TRANSFER, type Transferred, transferMany } from "../support/load-transfers.ts";
 import { LoadWorld } from "../support/load-world.ts";
 import { type Held, LoadRun, type Measured } from "./load-phases.ts";
@@ -102,12 +102,12 @@ function pageOfRates({ rate, tried, phases, recovery, rounds }: Held): string {
 function rowOf({ name, phase, rss, serve, store, generator }: Measured): string[] {
   const { asked, seconds, times, refused } = phase;
   const share = (count: number): string => `${((100 * count) / asked.length).toFixed(1)} %`;
-  const codes = [...phase.refusals].map(([words, count]) => `${words} (${count})`).join("; ");
+  const codes = [...new Set(asked.map(({ status }) => status).filter(isRefusal))].join(", ");
   const lost = asked.filter(({ status }) => status === "lost").length;
   const late = quantile(sorted(asked.map(({ late }) => late)), 0.99);
   return [
     ...[name, (asked.length / seconds).toFixed(1), (times.length / seconds).toFixed(1)],
-    refused === 0 ? "0" : `${share(refused)}: ${codes}`,
+    refused === 0 ? "0" : `${share(refused)} (${codes})`,
     ...[String(lost), quantile(times, 0.5).toFixed(0), quantile(times, 0.99).toFixed(0)],
     ...[(times.at(-1) ?? Number.NaN).toFixed(0), late.toFixed(1), mib(quarters(rss))],
     [serve, store, generator].map((used) => used.toFixed(2)).join(", "),

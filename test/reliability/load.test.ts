@@ -4,6 +4,7 @@ import { getRequestListener } from "@hono/node-server";
 import { describe, expect, it } from "vitest";
 import { startServer } from "../../local/server.ts";
 import { Shedding } from "../../local/shedding.ts";
+import type { Patience } from "../../local/turnstile.ts";
 import { Generator, Phase } from "../support/load.ts";
 import { Rounds } from "../support/load-rounds.ts";
 import { transferMany } from "../support/load-transfers.ts";
@@ -57,7 +58,7 @@ describe("a server with as much to do as it can", () => {
       done += 1;
       return new Response("done");
     };
-    const shedding = new Shedding({ fetch: busy }, { wait: Number.POSITIVE_INFINITY });
+    const shedding = new Shedding({ fetch: busy }, { patience: { burst: 60_000, standing: 60_000 } });
     server.on("connection", () => void connections++);
     server.on(
       "request",
@@ -82,22 +83,27 @@ describe("a server with as much to do as it can", () => {
     }
   });
 
-  it("refuses who comes while the first in the line has waited for too long, and takes up those who wait, in their order", async () => {
-    const [order, answers]: [string[], Promise<Response>[]] = [[], []];
-    const app = {
-      fetch: async ({ url }: Request) => {
-        order.push(url.split("/").at(-1)!);
-        return new Response("done");
-      },
-    };
-    const shedding = new Shedding(app, { wait: 5 });
-    const come = (name: string): void => void answers.push(shedding.fetch(new Request(`http://load.test/${name}`)));
+  it("takes up those who came at once, in their order, and refuses who has waited for too long; whether it lives it tells at once", async () => {
+    const { order, come, answers } = lineOf({ burst: 500, standing: 500 }, () => {});
     for (const name of ["a", "b", "c"]) come(name);
-    burn(10);
+    burn(600);
     for (const name of ["d", "health", "events"]) come(name);
-    expect((await Promise.all(answers)).map(({ status }) => status)).toEqual([200, 200, 200, 503, 200, 503]);
-    expect(order).toEqual(["health", "a", "b", "c"]);
-    expect((await shedding.fetch(new Request("http://load.test/e"))).status).toBe(200);
+    expect(await answers()).toEqual([200, 503, 503, 200, 200, 200]);
+    expect(order).toEqual(["health", "a", "d", "events"]);
+    come("e");
+    expect(await answers()).toEqual([200, 503, 503, 200, 200, 200, 200]);
+  });
+
+  it("keeps nobody waiting for more than a moment while the line stands", async () => {
+    const { order, come, answers } = lineOf({ burst: 1_000, standing: 300 }, (name) => {
+      if (name !== "first") return;
+      for (const one of ["a", "b"]) come(one);
+      burn(1_400);
+      for (const one of ["c", "d"]) come(one);
+    });
+    for (const name of ["first", "second", "third"]) come(name);
+    await answers();
+    expect(order).toEqual(["first", "c", "d"]);
   });
 
   it("does nothing for who has gone while waiting", async () => {
@@ -114,6 +120,28 @@ describe("a server with as much to do as it can", () => {
     expect(worked).toBe(1);
   });
 });
+
+/** Requests that come one by one; at the first turn of each happens what the test says. */
+function lineOf(patience: Patience, happens: (name: string) => void) {
+  const [order, asked]: [string[], Promise<Response>[]] = [[], []];
+  const app = {
+    fetch: async ({ url }: Request) => {
+      const name = url.split("/").at(-1)!;
+      order.push(name);
+      happens(name);
+      return new Response("done");
+    },
+  };
+  const shedding = new Shedding(app, { patience });
+  return {
+    order,
+    come: (name: string): void => void asked.push(shedding.fetch(new Request(`http://load.test/${name}`))),
+    answers: async (): Promise<number[]> => {
+      for (let seen = -1; seen < asked.length; await Promise.all(asked)) seen = asked.length;
+      return (await Promise.all(asked)).map(({ status }) => status);
+    },
+  };
+}
 
 function burn(ms: number): void {
   for (const end = performance.now() + ms; performance.now() < end; );
